@@ -18,11 +18,11 @@ from jax.typing import DTypeLike
 from ml_collections import ConfigDict
 
 from jaxskill import interop, weight_files
-from jaxskill.modules import i3d, resnet
+from jaxskill.modules import i3d, onnx_networks, resnet
 from jaxskill.modules.convolution import random_variables
 
 T = TypeVar("T")
-RANDOM = "random:"
+RANDOM, ONNX = "random:", "onnxruntime"
 DEPTHS = dict(resnet50=50, resnet101=101)
 NETWORKS = ("i3d", *DEPTHS)
 SCALINGS = dict(symmetric=(0.5, 0.5),                                                     # to [-1, 1]
@@ -164,17 +164,38 @@ def _features(recipe: ConfigDict, module: i3d.I3D | resnet.ResNet, variables: Ma
               items: jax.Array) -> jax.Array:
   if recipe.network == "i3d":
     return i3d.clip_features(variables, items, module=module)
-  count, _, height, width, _ = items.shape
-  frames = items.transpose(0, 2, 3, 1, 4).reshape(count, height, width, -1)              # flows of a stack side by side
+  frames = _frames(items)
   if recipe.keep == "maps":
     maps = resnet.frame_features(variables, frames, module=module, stage="layer4")
     return jnp.clip(maps, max=np.finfo(np.float16).max).astype(jnp.float16)
   return resnet.frame_features(variables, frames, module=module)
 
 
+def _frames(items: Any) -> Any:
+  """Returns `[n, S, S, L c]`, flows of a stack side by side, of `[n, L, S, S, c]`."""
+  count, _, height, width, _ = items.shape
+  return items.transpose(0, 2, 3, 1, 4).reshape(count, height, width, -1)
+
+
+def make_onnx(recipe: ConfigDict, variables: Mapping[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
+  """Returns the same as `make`, by ONNX Runtime on the processor, in float32; raises a `ValueError` without it."""
+  mean, scale = (np.array(values, np.float32) for values in SCALINGS[recipe.scaling])
+  is_flow, is_maps = recipe.input == "flow", recipe.keep == "maps"
+  run = onnx_networks.load(network(recipe), variables, stage="layer4" if is_maps else "feature",
+                           dtype="float16" if is_flow else "uint8", factor=1 / scale / (2 if is_flow else 255),
+                           offset=((0.5 if is_flow else 0) - mean) / scale)
+
+  def encode(items: np.ndarray) -> np.ndarray:
+    features = run(items if recipe.network == "i3d" else _frames(items))
+    return np.minimum(features, np.finfo(np.float16).max).astype(np.float16) if is_maps else features
+  return encode
+
+
 def make_all(config: ConfigDict, variables: Mapping[str, Any],
              parallel: Any) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-  """Returns {stream: encode}, see `make`."""
+  """Returns {stream: encode}, see `make`, by `config.engine` where that is ONNX Runtime."""
+  if config.get("engine") == ONNX:
+    return {name: make_onnx(recipe, variables[name]) for name, recipe in config.streams.items()}
   return {name: make(recipe, config.dtype, variables[name], parallel) for name, recipe in config.streams.items()}
 
 

@@ -60,7 +60,7 @@ def configure(config: ConfigDict, form: str, shape: Shape, official: Callable[..
   config.seeds = [0]
   config.train.dtype = operand_type(config).name                # of forms that name none
   if is_peer(form):
-    words = ["official"] * bool(official) + [word for word in words[1:] if word not in ("dx", "autocast")]
+    words = ["official"] * bool(official) + [word for word in words[1:] if word not in ("compile", "dx", "autocast")]
   batch, words_of = shape.batch_size, STREAMED | dict(system.words)
   for word in sorted(words, key=lambda w: w != "official"):     # other words may override a part of the variant
     if word == "official" and official:
@@ -78,7 +78,8 @@ def configure(config: ConfigDict, form: str, shape: Shape, official: Callable[..
     elif word not in system.others:
       raise ValueError(f"form {form!r}: {word!r} is unknown" + (" to this config" if word == "official" else "") +
                        f"; use {', '.join([*WORDS, 'official', *words_of, *system.others])}, "
-                       "R<replicas>, D<devices>, B<items>, V<videos>, F<folds>, C<criteria>, or torch[+dx][+autocast].")
+                       "R<replicas>, D<devices>, B<items>, V<videos>, F<folds>, C<criteria>, or "
+                       "torch[+compile][+dx][+autocast].")
   config.train.batch_size = batch                               # a published variant may have another
   return config
 

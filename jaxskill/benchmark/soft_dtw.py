@@ -10,7 +10,10 @@ does so for all; compilation is apart. A peer that is not installed is left out 
   naive      a scan over anti-diagonals that autodiff goes back through, which is how most JAX packages do it
   ott        OTT-JAX, ott.geometry.costs.SoftDTW
   pysdtw     its form for CPUs (PyTorch, numba), on a GPU that for GPUs
-  tslearn    SoftDTWLossPyTorch (numba), with a matrix product for the distances: its own needs N M D numbers a pair
+  tslearn    SoftDTWLossPyTorch (numba, its threads share the pairs), with a matrix product for the distances: its own
+             needs N M D numbers a pair
+  tiled, tiled_fused   the tiled kernels for CUDA of Shapira Weber and Freifeld, 2026 (sdtw-cuda-torch), with a table
+             of distances or, to save memory, without; on a GPU only
 XLA runs a scan on one core of a CPU. Contenders in JAX use more cores as training does, by devices that share the
 pairs: jaxskill+D2, ott+D2. Each is compared with ours on as many devices (on one, where that is not asked for), those
 in PyTorch, which use all cores by themselves, with ours on the most.
@@ -38,9 +41,13 @@ from jaxskill.modules import soft_dtw
 from jaxskill.training.parallel import Parallel, float32_products
 
 SHAPES = ((8, 32), (64, 64), (32, 128), (16, 256), (8, 512))     # pairs, segments
+TILED = tuple(itertools.product((16, 32), (128, 512, 1024, 2048)))  # those that the tiled kernels were published with
+TILED_FROM = "github.com/BGU-CS-VIL/sdtw-cuda-torch"
+WIDTH, TILED_WIDTH = 512, 64
 OURS = dict(jaxskill="auto", checkpointed="checkpointed", pallas="pallas", scan="scan")
-PEERS = dict(ott=("ott",), pysdtw=("pysdtw", "torch"), tslearn=("tslearn", "torch"))    # the modules that they need
-TORCH = ("pysdtw", "tslearn")
+PEERS = dict(ott=("ott",), pysdtw=("pysdtw", "torch"), tslearn=("tslearn", "torch"),    # the modules that they need
+             tiled=("softdtw_cuda", "torch"), tiled_fused=("softdtw_cuda", "torch"))
+TORCH = ("pysdtw", "tslearn", "tiled", "tiled_fused")
 ROUND_S = 0.3      # a round is at least so long
 
 # What a kernel takes on an H200, a model: seconds a diagonal (one pair a multiprocessor) and bytes a second.
@@ -106,12 +113,21 @@ def jax_function(name: str, gamma: float, devices: int = 1) -> tuple[Callable[..
 
 
 def torch_function(name: str, gamma: float) -> tuple[Callable[..., Any], Callable[..., Any]]:
-  """Does as `jax_function`, in PyTorch, which shares pairs among threads by itself."""
+  """Does as `jax_function`, in PyTorch, which shares pairs among threads by itself.
+
+  Raises:
+    ValueError: for the tiled kernels without a GPU.
+  """
   import torch
   cuda = torch.cuda.is_available()
   if name == "pysdtw":
     import pysdtw
     forward = pysdtw.SoftDTW(gamma, use_cuda=cuda)
+  elif name != "tslearn":
+    if not cuda:
+      raise ValueError(f"--contenders: {name} needs a GPU that PyTorch sees; leave it out.")
+    from softdtw_cuda import SoftDTW
+    forward = SoftDTW(gamma=gamma, fused=name == "tiled_fused")
   else:
     from pysdtw.distance import pairwise_l2_squared
     from tslearn.metrics import SoftDTWLossPyTorch
@@ -189,7 +205,7 @@ def model(shape: Sequence[int]) -> dict[str, float]:
   return dict(latency_s=latency, traffic_s=4 * tables * pairs * diagonals * segments / _BYTES_PER_S)
 
 
-def run(contenders: Sequence[str] = (), shapes: Sequence[tuple[int, ...]] = SHAPES, width: int = 512,
+def run(contenders: Sequence[str] = (), shapes: Sequence[tuple[int, ...]] = SHAPES, width: int = WIDTH,
         gamma: float = 0.1, rounds: int = 9, say: Callable[[str], None] = print) -> dict[str, Any]:
   """Returns all numbers, ready for JSON.
 
@@ -213,7 +229,8 @@ def run(contenders: Sequence[str] = (), shapes: Sequence[tuple[int, ...]] = SHAP
     if pairs % split(form)[1]:
       raise ValueError(f"--contenders: {form} can not share the {pairs} pairs of --shapes={pairs}x{segments}.")
   for name, modules in missing.items():
-    say(f"left out: {name} needs {' and '.join(modules)}: pip install 'jaxskill[bench]'")
+    say(f"left out: {name} needs {' and '.join(modules)}: "
+        + ("pip install 'jaxskill[bench]'" if "softdtw_cuda" not in modules else f"see {TILED_FROM}"))
   workers = {}
 
   def ask(form: str, *arguments: Any) -> Any:
@@ -291,24 +308,27 @@ def main(argv: Sequence[str] | None = None) -> None:
   add = parser.add_argument
   add("--contenders", default="", help="comma-separated; default all but pallas and scan")
   add("--shapes", default="", help="comma-separated PAIRSxSEGMENTS; default "
-      + ",".join("{}x{}".format(*shape) for shape in SHAPES))
-  add("--width", type=int, default=512, help="channels of a segment")
+      + ",".join("{}x{}".format(*shape) for shape in SHAPES)
+      + f"; tiled: those that the tiled kernels were published with, of {TILED_WIDTH} channels")
+  add("--width", type=int, default=0, help=f"channels of a segment; default {WIDTH}")
   add("--gamma", type=float, default=0.1)
   add("--rounds", type=int, default=9)
   add("--json", default="", type=cli.path, help="file for all numbers")
   options = parser.parse_args(argv)
 
   def measure_all(say: Callable[[str], None]) -> dict[str, Any]:
+    tiled = options.shapes == "tiled"
     try:
-      shapes = [tuple(map(int, shape.split("x"))) for shape in options.shapes.split(",") if shape]
+      asked = ["{}x{}".format(*shape) for shape in TILED] if tiled else options.shapes.split(",")
+      shapes = [tuple(map(int, shape.split("x"))) for shape in asked if shape]
       if any(len(shape) != 2 or min(shape) < 1 for shape in shapes):
         raise ValueError
     except ValueError:
-      raise ValueError(f"--shapes={options.shapes} must be PAIRSxSEGMENTS,..., e.g. 8x32,64x64.") from None
-    if min(options.width, options.rounds) < 1 or not options.gamma > 0:
-      raise ValueError("--width and --rounds must be 1 or more, --gamma above 0.")
-    return run([name for name in options.contenders.split(",") if name], shapes or SHAPES, options.width, options.gamma,
-               options.rounds, say)
+      raise ValueError(f"--shapes={options.shapes} must be PAIRSxSEGMENTS,..., e.g. 8x32,64x64, or tiled.") from None
+    if options.width < 0 or options.rounds < 1 or not options.gamma > 0:
+      raise ValueError("--rounds must be 1 or more, --width not negative, --gamma above 0.")
+    return run([name for name in options.contenders.split(",") if name], shapes or SHAPES,
+               options.width or (TILED_WIDTH if tiled else WIDTH), options.gamma, options.rounds, say)
   throughput.answer(measure_all, describe, options.json)
 
 

@@ -24,7 +24,8 @@ A form says what differs from the config, its words joined by "+":
   plain, inscan                                         spatial attention: the convolution as lax.conv; all of the
                                                         network inside the recurrence
   vote                                                  CoRe: not a step, but 64 videos against 10 exemplars each
-  torch[+dx][+autocast]                                 the peer; dx: with the gradient of the features too
+  torch[+compile][+dx][+autocast]                       the peer; compile: by torch.compile, whose time is apart; dx:
+                                                        with the gradient of the features too
 """
 
 from __future__ import annotations
@@ -170,6 +171,19 @@ def kind(form: str) -> set[str]:
   return {word for word in form.split("+") if word == "vote" or re.fullmatch(r"B\d+", word)}
 
 
+def remark(form: str, times: Mapping[str, float]) -> str:
+  """Returns what is said of a peer beside its ratio: whether it is the faster one of eager and compiled.
+
+  Args:
+    form: of the peer, or of ours.
+    times: {form: how many times as fast ours is}.
+  """
+  def plain(other: str) -> list[str]:
+    return [word for word in other.split("+") if word != "compile"]
+  alike = [other for other in times if is_peer(other) and plain(other) == plain(form)]
+  return " (the faster of both)" if len(alike) > 1 and form == min(alike, key=lambda other: times[other]) else ""
+
+
 def rates(seconds: Sequence[float], known: Mapping[str, Any], shape: Shape, peak: Mapping[str, float],
           items: str = "pairs") -> dict[str, Any]:
   """Returns what follows from the rounds of one contender; rates are those of the median round."""
@@ -231,7 +245,8 @@ def describe(results: Mapping[str, Any]) -> str:
       + ("process" if machine["platform"] == "cpu" else "device, all our forms so far")
       + f". {system.epochs} epochs: arithmetic, not a run.", ""]
   for form, ratios in results["ratios"].items():
-    lines += [f"{form}: " + ", ".join(f"{x:.3g}x as fast as {other}" for other, x in ratios.items())] if ratios else []
+    lines += [f"{form}: " + ", ".join(f"{x:.3g}x as fast as {other}{remark(other, ratios)}"
+                                      for other, x in ratios.items())] if ratios else []
   lines += [f"{form}: stopped, its first two steps took more than {results['limit_s']} s, compilation included"
             for form in results["stopped"]]
   lines += [f"{form}: {result['ms_per_step']['median'] / result['replicas']:.4g} ms a step and model, "

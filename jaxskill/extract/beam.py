@@ -24,14 +24,14 @@ import os
 import pathlib
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from jaxskill import cli, files
 from jaxskill.data.dataset import SIMULATED_NOTE
-from jaxskill.data.user.extraction_note import EXTRACTION, FORMAT
+from jaxskill.data.user.extraction_note import EXTRACTION, FORMAT, read_extraction
 from jaxskill.data.video.persons import Boxes
 from jaxskill.extract import feature_files, kinds, storage, words
 from jaxskill.extract.folder import alone, remove_notes_of_shards
@@ -76,11 +76,14 @@ def run(config: ConfigDict, videos: str, out: str, weights: str | Mapping[str, s
     scratch = held.enter_context(files.passing_folder())
     loaded = Loaded(config, weights, given, scratch)
     _take(out, given, films, held, say)
+    there, notes = _notes(out, scratch)
+    with _naming(out, notes):
+      config = kind.settle(config, read_extraction(notes), here=False)
     recipe = config.to_dict() | loaded.about
     of_workers = given._replace(detector=_from_anywhere(given.detector),
                                 overlay=given.overlay and storage.absolute(given.overlay))
     job = Job(config, _from_anywhere(weights), of_workers, json.loads(files.to_json(recipe)), out)
-    known, there = _known(job, films, scratch)
+    known = _known(job, films, there, notes)
     note = dict(format=FORMAT, recipe=recipe, videos=known, failed={}, left_out=left_out)
     words.say_older({video: about for video, about in known.items() if video not in films}, out, say)
     words.say_first(left_out, loaded.about, kind.remarks(loaded.networks), say)
@@ -131,21 +134,32 @@ def _take(out: str, given: kinds.Given, films: Mapping[str, str], held: contextl
   feature_files.check_names(folder, {video: pathlib.Path(address) for video, address in films.items()})
 
 
-def _known(job: Job, films: Mapping[str, str], scratch: pathlib.Path) -> tuple[dict[str, Any], set[str]]:
-  """Returns ({video: what the folder's notes say of it} where the features lie there, {files of the folder})."""
-  there, notes = storage.names(job.out), pathlib.Path(job.out)
-  if not storage.is_local(job.out):
+def _notes(out: str, scratch: pathlib.Path) -> tuple[set[str], pathlib.Path]:
+  """Returns ({files of the folder of features}, where on this disk its notes lie)."""
+  there, notes = storage.names(out), pathlib.Path(out)
+  if not storage.is_local(out):
     notes = scratch / "notes"
     notes.mkdir()
     for name in {EXTRACTION} & there:
-      storage.fetch(f"{job.out}/{name}", notes)
+      storage.fetch(f"{out}/{name}", notes)
+  return there, notes
+
+
+@contextlib.contextmanager
+def _naming(out: str, notes: pathlib.Path) -> Iterator[None]:
+  """Lets what the body says is wrong with notes name the folder that they come from."""
   try:
+    yield
+  except ValueError as error:
+    raise ValueError(str(error).replace(str(notes), out)) from error
+
+
+def _known(job: Job, films: Mapping[str, str], there: set[str], notes: pathlib.Path) -> dict[str, Any]:
+  """Returns {video: what the folder's notes say of it} where the features lie there, see `_notes`."""
+  with _naming(job.out, notes):
     known = feature_files.known(notes, job.recipe)
     feature_files.check_unknown(notes, films, there.__contains__)
-  except ValueError as error:
-    raise ValueError(str(error).replace(str(notes), job.out)) from error
-  known = {video: about for video, about in known.items() if feature_files.feature_name(video, job.config) in there}
-  return known, there
+  return {video: about for video, about in known.items() if feature_files.feature_name(video, job.config) in there}
 
 
 def _put_beside(films: Mapping[str, str], out: str, notice: str) -> None:

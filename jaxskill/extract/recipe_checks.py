@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from jaxskill import pretrained
 from jaxskill.data.video import persons as persons_of
-from jaxskill.extract import extraction, feature_files
+from jaxskill.extract import engine, extraction, feature_files
 from jaxskill.extract.pose import athletes
 from jaxskill.extract.pose import recipe as poses
 from jaxskill.modules import i3d
@@ -75,6 +75,7 @@ def check(config: ConfigDict) -> None:
     raise ValueError("config.streams is not there or empty; see configs/features for recipes.")
   if config.dtype not in ("float32", "bfloat16"):
     raise ValueError(f"config.dtype={config.dtype!r} is unknown; use one of float32, bfloat16.")
+  engine.check(config)
   for name, recipe in config.streams.items():
     _check_stream(f"config.streams.{name}", recipe)
   maps = {name: recipe for name, recipe in config.streams.items() if recipe.keep == "maps"}

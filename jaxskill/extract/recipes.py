@@ -15,8 +15,9 @@ from jaxskill import cli
 from jaxskill.extract import kinds
 from jaxskill.training.finished_run import FinishedRun
 
-ORIGIN = ("weights", "random_weights", "weights_sha256", "persons", "columns")     # what `extract` adds to a recipe
-HARMLESS = ("weights", "name", "batch", "dtype", "draw", "persons", "gaps")        # what of a recipe may differ
+ORIGIN = ("weights", "random_weights", "weights_sha256", "persons", "columns",     # what `extract` adds to a recipe
+          "engine")                                                            # and chooses anew for other videos
+HARMLESS = ("weights", "name", "batch", "dtype", "engine", "draw", "persons", "gaps")   # what of a recipe may differ
 
 
 def recipe_of(run: FinishedRun, extractor: str,

@@ -42,12 +42,24 @@ def test_command_line_measures_and_checks_all_contenders(tmp_path, capsys, monke
     (["--contenders", "jaxskill+D99,jaxskill", "--shapes", "99x3"], "needs 99 devices, JAX sees 8"),
     (["--shapes", "8x32,64"], "must be PAIRSxSEGMENTS"),
     (["--rounds", "0"], "must be 1 or more"),
+    (["--width", "-1"], "--width not negative"),
     (["--json", "/no/such/folder/file.json"], "there is no such folder"),
 ])
 def test_bad_options_are_named(arguments, message, capsys):
   with pytest.raises(SystemExit) as stopped:
     benchmark.main(arguments)
   assert stopped.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_sizes_of_the_tiled_kernels(capsys, monkeypatch):
+  asked = []
+  monkeypatch.setattr(benchmark, "run", lambda *given: asked.append(given) or dict(results=[]))
+  monkeypatch.setattr(benchmark, "describe", lambda results: "")
+  for arguments in (["--shapes", "tiled"], ["--shapes", "tiled", "--width", "1"], []):
+    benchmark.main(arguments)
+  assert [(list(shapes), width) for _, shapes, width, *_ in asked] == [
+      (list(benchmark.TILED), 64), (list(benchmark.TILED), 1), (list(benchmark.SHAPES), 512)]
+  assert {(16, 128), (32, 2048)} <= set(benchmark.TILED) and len(benchmark.TILED) == 8
 
 
 def test_model_is_traffic_for_many_pairs_and_latency_for_long_series():

@@ -220,10 +220,34 @@ def test_peer_variants_step(read):
   import torch
   shape = SHAPES["tiny"]
   config = contenders.configure(read[0], "official", shape, read[1])
-  for options in (dict(autocast=True), dict(input_gradient=True)):
-    peer = peer_module().TorchPeer(config, shape.width, **options)
+  for words in (("autocast",), ("dx",)):
+    peer = peer_module().TorchPeer(config, shape.width, words=words)
     better, worse = torch.randn(2, 4, shape.num_segments, shape.width, device=peer.device)
     assert all(np.isfinite(float(peer.step(better, worse, phase))) for phase in (0, 1))
+
+
+@pytest.mark.peers
+def test_a_form_is_compiled_if_it_says_so(monkeypatch):
+  import torch
+
+  from jaxskill.benchmark.peers import timing
+  monkeypatch.setattr(torch, "compile", lambda function, **options: ("compiled", function, options))
+  monkeypatch.setattr(timing.shutil, "which", lambda name: name == "g++")
+  assert timing.compiled(len, ["torch", "autocast"]) is len
+  assert timing.compiled(len, ["torch", "compile"], freezing=True) == (
+      "compiled", len, dict(dynamic=False, options=dict(freezing=True)))
+  assert timing.first_cycle(int, ["torch"]).keys() == {"first_cycle_s"}
+  assert timing.first_cycle(int, ["compile"]).keys() == {"first_cycle_s", "compile_s"}
+  monkeypatch.setattr(timing.shutil, "which", lambda name: None)
+  monkeypatch.delenv("CXX", raising=False)
+  with pytest.raises(ValueError, match="needs a C.. compiler, and there is none: install g.., or leave the form out"):
+    timing.compiled(len, ["compile"])
+
+
+def test_the_faster_of_eager_and_compiled_is_named():
+  times = {"float32": 1.0, "torch": 3.0, "torch+compile": 2.0, "torch+dx": 1.5, "torch+autocast": 1.2,
+           "torch+compile+autocast": 1.9}
+  assert [form for form in times if throughput.remark(form, times)] == ["torch+compile", "torch+autocast"]
 
 
 def test_start_up_layout_is_loadable(tmp_path):

@@ -167,7 +167,7 @@ def test_one_stream_of_a_file_of_weights(folder, resnet_file, tmp_path, capsys, 
   """The command, frame by frame in the middle of the picture; one file of videos; a folder that grows."""
   words = ["--config", f"{ACTION_NET[1]}:static", "--config.streams.static.region=centre", "--out", tmp_path / "out",
            "--config.streams.static.short_side=32", "--config.streams.static.crop=32",
-           "--weights", f"static={resnet_file}"]
+           "--weights", f"static={resnet_file}", "--config.engine=jax"]
   code, printed, _ = command(capsys, *words, "--videos", folder / "a.mp4")
   assert code == 0 and "RANDOM" not in printed and np.load(tmp_path / "out" / "a.npy").shape == (3, 2048)
   one = np.load(tmp_path / "out" / "a.npy")

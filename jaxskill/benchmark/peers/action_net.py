@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,11 +53,11 @@ class TorchPeer:
   """
 
   def __init__(self, widths: Mapping[str, int], *, channels: int = 256, attention_hidden: int = 128,
-               head_hidden: int = 128, autocast: bool = False, dropout: float = 0.5, learning_rate: float = 0.01,
+               head_hidden: int = 128, words: Collection[str] = (), dropout: float = 0.5, learning_rate: float = 0.01,
                head_rate: float = 0.05, momentum: float = 0.9, weight_decay: float = 0.0001) -> None:
-    """`widths` is {name of a stream: its channels}."""
+    """`widths` is {name of a stream: its channels}; `words` are those of the form."""
     self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    self._autocast = autocast
+    self._autocast, self._compute = "autocast" in words, timing.compiled(self.scores, words)
     torch.manual_seed(0)
     self.network = nn.ModuleDict({name: _Stream(width, width // 2, channels, attention_hidden)
                                   for name, width in widths.items()})
@@ -85,7 +84,7 @@ class TorchPeer:
     """
     self.optimizer.zero_grad()
     with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
-      scores = self.scores(*features)
+      scores = self._compute(*features)
     loss = functional.mse_loss(scores.float(), labels)
     loss.backward()
     self.optimizer.step()
@@ -96,20 +95,19 @@ class TorchContender:
   """Times the peer; the windows of a batch are cut before the clock starts."""
 
   def __init__(self, config: ConfigDict, shape: action_net.Shape, form: str, num_steps: int) -> None:
-    model, data, autocast = config.model, contenders.data_of(config, shape), "autocast" in form.split("+")
+    model, data, words = config.model, contenders.data_of(config, shape), form.split("+")
     self._windows = {name: model.windows[name] or shape.streams[name][0] for name in model.streams}
     self._peer = TorchPeer({name: data.streams[name].shape[2] for name in model.streams}, channels=model.channels,
-                           attention_hidden=model.attention_hidden, head_hidden=model.head_hidden, autocast=autocast,
+                           attention_hidden=model.attention_hidden, head_hidden=model.head_hidden, words=words,
                            dropout=model.dropout)
     train = torch.tensor(data.folds[0].train_videos)
     self._features = {name: torch.tensor(data.streams[name]) for name in model.streams}
     self._labels, self._train = torch.tensor(data.score) / float(np.asarray(data.score_range).max()), train
     self._size, self._count = config.train.batch_size, num_steps or action_net.SYSTEM.cpu_steps
-    start = time.perf_counter()
-    timing.seconds(self._batch, self._peer.step, 2)
+    begun: dict[str, Any] = timing.first_cycle(lambda: timing.seconds(self._batch, self._peer.step, 2), words)
     self.ready = dict(
-        first_cycle_s=time.perf_counter() - start, devices=1, replicas=1, encode="batch", batch_size=self._size,
-        dtype="bfloat16" if autocast else "float32", epochs=action_net.SYSTEM.epochs,
+        **begun, devices=1, replicas=1, encode="batch", batch_size=self._size,
+        dtype="bfloat16" if "autocast" in words else "float32", epochs=action_net.SYSTEM.epochs,
         steps_per_epoch=-(-len(train) // self._size), threads=torch.get_num_threads(), torch=torch.__version__,
         steps_per_round=self._count, model_flops=action_net.flops(config, shape))
 

@@ -6,7 +6,8 @@ labels are found by loops over groups and samples, a test video is compared with
 
 from __future__ import annotations
 
-import time
+from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,14 +50,14 @@ class Peer:
   """The published training step and vote on features that are at hand; scores in the unit of the labels."""
 
   def __init__(self, width: int, hidden: int, num_leaves: int, differences: np.ndarray, span: float, *,
-               autocast: bool = False, learning_rate: float = 0.001) -> None:
+               words: Collection[str] = (), learning_rate: float = 0.001) -> None:
     torch.manual_seed(0)
     self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cudnn.allow_tf32 = False               # float32, as for products of matrices
     self.tree, self._span = Tree(2 * width + 1, hidden, num_leaves).to(self.device), span
     self.bounds = group_borders(differences, num_leaves, symmetric=True, limits=(0, span)).tolist()
     self._optimizer = torch.optim.Adam(self.tree.parameters(), lr=learning_rate)
-    self._autocast = autocast
+    self._autocast, self._compute = "autocast" in words, timing.compiled(self.tree, words)
 
   def labels(self, differences: torch.Tensor) -> tuple[list[int], dict[int, tuple[list[int], list[float]]]]:
     """Returns the class of each sample and {group: (samples, targets)}, found by loops over groups and samples."""
@@ -76,7 +77,7 @@ class Peer:
     rows = torch.cat([torch.cat([others, inputs, other_scores[:, None] / self._span], 1),
                       torch.cat([inputs, others, scores[:, None] / self._span], 1)])
     with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
-      levels, regressions = self.tree(rows)
+      levels, regressions = self._compute(rows)
     log_p, regressions, count = levels[-1].flatten(1).float(), regressions.float(), len(inputs)
     total = log_p.new_zeros(())
     for direction, difference in enumerate((scores - other_scores, other_scores - scores)):
@@ -105,7 +106,7 @@ class Peer:
       for other, score in zip(others, known):
         row = torch.cat([other, video, score[None] / self._span])[None]
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
-          levels, regressions = self.tree(row)
+          levels, regressions = self._compute(row)
         leaf = int(levels[-1].flatten(1).argmax(dim=1))
         left, right = self.bounds[leaf]
         votes.append(left + float(regressions[0, leaf]) * ((right - left) or 1.0) + float(score))
@@ -122,17 +123,15 @@ class TorchContender:
     train, score = data.folds[0].train_videos, np.asarray(data.score)
     span = float(np.ptp(np.asarray(data.score_range)[0]))
     differences = np.subtract.outer(score[train], score[train])[~np.eye(len(train), dtype=bool)]
-    self._peer = Peer(shape.width, shape.hidden, config.model.num_leaves, differences, span,
-                      autocast="autocast" in words)
+    self._peer = Peer(shape.width, shape.hidden, config.model.num_leaves, differences, span, words=words)
     device, self._size = self._peer.device, config.train.batch_size
     self._features = torch.tensor(data.streams[stream].mean(axis=1), device=device)
     self._score, self._train = torch.tensor(score, device=device), torch.tensor(train)
     self._vote, self._exemplars = "vote" in words, config.model.exemplars.count
     self._count = 1 if self._vote else num_steps or 10
-    start = time.perf_counter()
-    self.round()
+    begun: dict[str, Any] = timing.first_cycle(self.round, words)
     self.ready = dict(
-        first_cycle_s=time.perf_counter() - start, devices=1, replicas=1, encode="siamese", dtype="float32",
+        **begun, devices=1, replicas=1, encode="siamese", dtype="float32",
         batch_size=core.VOTERS if self._vote else self._size, steps_per_epoch=-(-len(train) // self._size),
         threads=torch.get_num_threads(), torch=torch.__version__, steps_per_round=self._count,
         model_flops=core.flops(config, shape, form))

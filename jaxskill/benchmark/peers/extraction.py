@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from jaxskill.benchmark.peers import timing
 from jaxskill.modules.convolution import same_padding
 from jaxskill.modules.i3d import BLOCKS
 from jaxskill.modules.resnet import DEPTHS
@@ -156,7 +157,7 @@ def make(network: nn.Module, variables: Mapping[str, Any],
 
   Args:
     words: of the contender: "tuned" folds normalisation into the convolutions and keeps channels last; "bfloat16" does
-      that with weights and activations of this type.
+      that with weights and activations of this type; "compile" compiles the network, with weights as constants.
   """
   device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
   torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = True, False
@@ -173,11 +174,13 @@ def make(network: nn.Module, variables: Mapping[str, Any],
     form: dict[str, Any] = dict(dtype=dtype, memory_format=memory)      # PyTorch's types do not know the second
     network.to(**form)
 
+  network = timing.compiled(network, words, freezing=device.type == "cpu")
+
   def place(items: np.ndarray) -> torch.Tensor:
     return torch.tensor(np.moveaxis(items, -1, 1)).to(device, dtype).contiguous(memory_format=memory)
 
   def run(items: torch.Tensor) -> np.ndarray:
-    with torch.inference_mode():
+    with torch.no_grad():                  # what is frozen when it is compiled must not be of inference mode
       features = network(items)
     if device.type == "cuda":
       torch.cuda.synchronize()

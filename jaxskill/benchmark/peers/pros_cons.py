@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,10 +25,11 @@ class TorchPeer:
   the whole batch. Two Adam optimizers take turns, and each clears its own gradients alone, after its step.
   """
 
-  def __init__(self, config: ConfigDict, width: int, *, autocast: bool = False, input_gradient: bool = False) -> None:
-    """`config` is one of the official variant."""
+  def __init__(self, config: ConfigDict, width: int, *, words: Collection[str] = ()) -> None:
+    """`config` is one of the official variant; `words` are those of the form."""
     self._loss, self._noise_std = config.loss, config.model.noise_std
-    self._autocast, self._input_gradient = autocast, input_gradient
+    self._autocast, self._input_gradient = "autocast" in words, "dx" in words
+    self._compute = timing.compiled(self.loss, words)
     self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
     nn = torch.nn
@@ -100,7 +101,7 @@ class TorchPeer:
     if self._input_gradient:
       better, worse = (x.detach().requires_grad_() for x in (better, worse))
     with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
-      loss = self.loss(better, worse, phase)
+      loss = self._compute(better, worse, phase)
     loss.backward()
     self.optimizers[phase].step()
     self.optimizers[phase].zero_grad()
@@ -113,17 +114,16 @@ class TorchContender:
   def __init__(self, config: ConfigDict, shape: pros_cons.Shape, form: str, num_steps: int) -> None:
     words = form.split("+")[1:]
     self._batch_size, self._step = shape.batch_size, 0
-    self._peer = TorchPeer(config, shape.width, autocast="autocast" in words, input_gradient="dx" in words)
+    self._peer = TorchPeer(config, shape.width, words=words)
     data = contenders.data_of(config, shape)
     self._features = torch.tensor(data.streams[config.data.stream], device=self._peer.device)
     self._pairs = torch.as_tensor(np.array(data.pairs[data.folds[0].train_pairs]), dtype=torch.long)
     self._per_epoch = -(-len(self._pairs) // shape.batch_size)
     config.train.encode = "siamese"
     cuda = self._peer.device.type == "cuda"
-    start = time.perf_counter()
-    timing.seconds(self._batch, self._peer.step, 2)
+    begun = timing.first_cycle(lambda: timing.seconds(self._batch, self._peer.step, 2), words)
     self.ready: dict[str, Any] = dict(
-        first_cycle_s=time.perf_counter() - start, devices=1, replicas=1, batch_size=shape.batch_size, encode="siamese",
+        **begun, devices=1, replicas=1, batch_size=shape.batch_size, encode="siamese",
         epochs=pros_cons.SYSTEM.epochs,
         steps_per_round=-(-num_steps // 2) * 2 or (64 if cuda else 2), steps_per_epoch=self._per_epoch,
         dtype="bfloat16" if "autocast" in words else "float32", threads=torch.get_num_threads(),

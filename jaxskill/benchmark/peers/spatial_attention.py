@@ -5,7 +5,8 @@ No code was published; this is a port of our own that does frame after frame wha
 
 from __future__ import annotations
 
-import time
+from collections.abc import Collection
+from typing import Any
 
 import torch
 from ml_collections import ConfigDict
@@ -47,12 +48,13 @@ class TorchPeer:
   """The network and its optimizer."""
 
   def __init__(self, shape: spatial_attention.Shape, train: ConfigDict, margin: float, *,
-               autocast: bool = False) -> None:
+               words: Collection[str] = ()) -> None:
     self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cudnn.allow_tf32 = False               # float32, as for products of matrices
-    self._autocast, self._margin = autocast, margin
+    self._autocast, self._margin = "autocast" in words, margin
     torch.manual_seed(0)
     self.network = TorchNetwork(shape).to(self.device)
+    self._compute = timing.compiled(self.network, words)
     self.optimizer = torch.optim.SGD(self.network.parameters(), lr=train.learning_rate, momentum=train.momentum,
                                      weight_decay=train.weight_decay)
 
@@ -60,7 +62,7 @@ class TorchPeer:
     """Takes one update on the maps `[B, T, C, h, w]` of pairs; returns the loss."""
     self.optimizer.zero_grad()
     with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
-      scores = self.network(torch.cat([better, worse]))
+      scores = self._compute(torch.cat([better, worse]))
     loss = torch.relu(self._margin - (scores[: len(better)] - scores[len(better):]).float()).mean()
     loss.backward()
     self.optimizer.step()
@@ -71,16 +73,15 @@ class TorchContender:
   """Times the peer; the maps of a batch are on its device before the clock starts."""
 
   def __init__(self, config: ConfigDict, shape: spatial_attention.Shape, form: str, num_steps: int) -> None:
-    data, autocast, train = contenders.data_of(config, shape), "autocast" in form.split("+"), config.train
-    self._peer = TorchPeer(shape, train, config.loss.margin, autocast=autocast)
+    data, words, train = contenders.data_of(config, shape), form.split("+"), config.train
+    self._peer = TorchPeer(shape, train, config.loss.margin, words=words)
     self._maps = torch.tensor(data.streams[config.data.stream]).movedim(-1, 2).contiguous()
     self._pairs = torch.tensor(data.pairs[data.folds[0].train_pairs])
     self._size, self._count = train.batch_size, num_steps or spatial_attention.SYSTEM.cpu_steps
-    start = time.perf_counter()
-    timing.seconds(self._batch, self._peer.step, 1)
+    begun: dict[str, Any] = timing.first_cycle(lambda: timing.seconds(self._batch, self._peer.step, 1), words)
     self.ready = dict(
-        first_cycle_s=time.perf_counter() - start, devices=1, replicas=1, encode="batch", batch_size=self._size,
-        dtype="bfloat16" if autocast else "float32", epochs=spatial_attention.SYSTEM.epochs,
+        **begun, devices=1, replicas=1, encode="batch", batch_size=self._size,
+        dtype="bfloat16" if "autocast" in words else "float32", epochs=spatial_attention.SYSTEM.epochs,
         steps_per_epoch=-(-len(self._pairs) // self._size), threads=torch.get_num_threads(), torch=torch.__version__,
         steps_per_round=self._count, model_flops=spatial_attention.flops(config, shape))
 

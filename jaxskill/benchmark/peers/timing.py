@@ -1,14 +1,41 @@
-"""How peers in PyTorch are timed: batches are drawn before the clock starts, and the device has ended when it stops."""
+"""How peers in PyTorch are compiled and timed: batches are drawn before the clock starts, and the device has ended when
+it stops.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
 
 from jaxskill.training.host_memory import peak_bytes
+
+
+def compiled(function: Any, words: Collection[str], **options: Any) -> Any:
+  """Returns the function or, where the words of a form say "compile", what `torch.compile` makes of it, with `options`.
+
+  Raises:
+    ValueError: if there is no C++ compiler, which PyTorch needs for that.
+  """
+  if "compile" not in words:
+    return function
+  if not (os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")):
+    raise ValueError("torch+compile needs a C++ compiler, and there is none: install g++, or leave the form out.")
+  return torch.compile(function, dynamic=False, options=options or None)
+
+
+def first_cycle(cycle: Callable[[], Any], words: Collection[str]) -> dict[str, float]:
+  """Takes the first cycle of a form; returns its seconds, of a compiled one also those that a second one saves."""
+  def timed() -> float:
+    start = time.perf_counter()
+    cycle()
+    return time.perf_counter() - start
+  first = timed()
+  return dict(first_cycle_s=first, **(dict(compile_s=max(0.0, first - timed())) if "compile" in words else {}))
 
 
 def seconds(draw: Callable[[], tuple], step: Callable[..., Any], count: int) -> float:

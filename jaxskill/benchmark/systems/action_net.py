@@ -55,6 +55,7 @@ SYSTEM = System(
     flops=flops, note="all matrix products, by hand; by XLA: cost_analysis() of one step.",
     peak=lambda shape: (shape.batch_size * shape.windows["static"], *shape.streams["static"][1:],
                         shape.streams["static"][1] // 2),
-    forms=("float32", "bfloat16", "official", "official+bfloat16"), peer_forms=("torch", "torch+autocast"),
+    forms=("float32", "bfloat16", "official", "official+bfloat16"),
+    peer_forms=("torch", "torch+compile", "torch+autocast", "torch+compile+autocast"),
     peer="jaxskill.benchmark.peers.action_net", cpu_steps=20, epochs=400, items="videos",
     settings={"data.standardize": False, "data.criteria": ("score",), "model.widths.rgb": 0, "model.widths.static": 0})

@@ -55,7 +55,8 @@ SYSTEM = System(
     note="products of the tree, by hand; by XLA: cost_analysis() of one step.",
     peak=lambda shape: (shape.train_videos * shape.num_segments, shape.width, 2 * shape.hidden),
     forms=("float32", "bfloat16", "bfloat16+R4", "vote", "vote+bfloat16"),
-    peer_forms=("official", "official+bfloat16", "torch", "official+B512", "official+B512+bfloat16", "torch+B512",
-                "official+vote", "official+vote+bfloat16", "torch+vote"),
+    peer_forms=("official", "official+bfloat16", "torch", "torch+compile", "official+B512", "official+B512+bfloat16",
+                "torch+B512", "torch+compile+B512", "official+vote", "official+vote+bfloat16", "torch+vote",
+                "torch+compile+vote"),
     peer="jaxskill.benchmark.peers.core", cpu_steps=10, epochs=200, settings={"model.with_difficulty": False},
     others=dict(vote=Vote))

@@ -66,5 +66,6 @@ SYSTEM = System(
     words=dict(per_video={"model.noise": "per_video"}),
     forms=("float32", "float32+per_video", "siamese", "bfloat16", "bfloat16+per_video", "bfloat16+R2",
            "bfloat16+R4"),
-    peer_forms=("official", "official+bfloat16", "torch", "torch+dx", "torch+autocast"),
+    peer_forms=("official", "official+bfloat16", "torch", "torch+compile", "torch+dx", "torch+autocast",
+                "torch+compile+autocast"),
     peer="jaxskill.benchmark.peers.pros_cons", cpu_steps=8, epochs=2000, start_up=True)

@@ -112,6 +112,7 @@ SYSTEM = System(
     note="products with maps, by hand; by XLA: cost_analysis() of one step, which knows no lax.conv on CPUs.",
     peak=lambda shape: (2 * shape.segments * shape.places ** 2, shape.width, FUSION_SIZE ** 2 * shape.filters),
     forms=("float32", "bfloat16", "bfloat16+stream", "bfloat16+plain", "bfloat16+inscan"),
-    peer_forms=("torch", "torch+autocast"), peer="jaxskill.benchmark.peers.spatial_attention", cpu_steps=2, epochs=50,
+    peer_forms=("torch", "torch+compile", "torch+autocast", "torch+compile+autocast"),
+    peer="jaxskill.benchmark.peers.spatial_attention", cpu_steps=2, epochs=50,
     settings={"data.standardize": False, "train.encode": "unique"}, others=dict(inscan=InScan),
     words=dict(plain={"model.implementation": "plain"}))

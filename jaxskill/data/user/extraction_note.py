@@ -54,7 +54,10 @@ def read_extraction(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def are_alike(recipe: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-  """Returns whether recipes of two notes are the same; names of files do not count where their digests are known."""
+  """Returns whether recipes of two notes are the same.
+
+  Names of files do not count where their digests are known; notes of earlier versions, which say no engine, are of JAX.
+  """
   return _without_names(recipe) == _without_names(other)
 
 
@@ -67,7 +70,7 @@ def _without_names(recipe: Any) -> Any:
     names = ""
   if isinstance(persons, dict) and persons.get("sha256"):
     persons = persons["sha256"]
-  return {**recipe, "weights": names, "persons": persons}
+  return {"engine": "jax", **recipe, "weights": names, "persons": persons}
 
 
 def read_note(file: pathlib.Path) -> dict[str, Any]:
