@@ -33,6 +33,7 @@ from jaxskill.training import (
   initial_parameters,
   log_lines,
   memory,
+  replicas,
   run_folder,
   trackers,
   training_videos,
@@ -42,7 +43,6 @@ from jaxskill.training.config_checks import check
 from jaxskill.training.parallel import Parallel, highest, on_first_process
 from jaxskill.training.precision import single_precision
 from jaxskill.training.profiling import Profile
-from jaxskill.training.replicas import make_tables
 from jaxskill.training.runlog import Log
 from jaxskill.training.step import make_step
 from jaxskill.training.stopping import CallLength, Stopped, StopSignal
@@ -53,13 +53,14 @@ class Trainer:
 
   Attributes:
     experiment: what is trained; its config, dataset, method, replicas and metric are here too.
-    parallel, loader, tables, state; total: steps to take; per_call: steps of the longest call.
+    parallel, loader, tables, state; total: steps to take; per_call: steps of the longest call; at_once: models that
+      train at once, see `replicas.at_once`.
     all_videos: their answers.
     clock: what the time is spent on.
   """
 
   def __init__(self, config: ConfigDict, dataset: SkillDataset, parallel: Parallel,
-               clock: cost.Stopwatch | None = None) -> None:
+               clock: cost.Stopwatch | None = None, at_once: int = 0) -> None:
     train = config.train
     self.clock = clock or cost.Stopwatch()
     parallel.check_batch(train.batch_size)
@@ -69,7 +70,7 @@ class Trainer:
     self.loader = batches.VideoLoader(
         made.dataset, [made.fold(i) for i in range(len(made.replicas))], parallel, streams=made.method.streams,
         dtype=operand_type(config), budget=config.data.device_budget, labels=made.labels)
-    self.tables = make_tables(config, made.dataset, made.replicas, self.loader.local, made.method.items)
+    self.tables = replicas.make_tables(config, made.dataset, made.replicas, self.loader.local, made.method.items)
     phases = len(made.method.phases)
     steps = int(self.tables.steps.max())
     self.total = 0 if config.get("evaluate_only") else steps
@@ -79,8 +80,12 @@ class Trainer:
     named = made.method.items.most_named(self.tables.items, train.batch_size)
     self.num_unique = parallel.padded(min(named, len(self.loader.train)))
     self.all_videos = answers.AllVideos(made, self.loader, parallel, self.num_unique)
-    self.step = make_step(config, made.method, parallel, steps_per_call=self.per_call,
-                          epochs_per_call=self.per_call // per_epoch + 2, num_unique=self.num_unique)
+    self.at_once = replicas.at_once(len(made.replicas), parallel.devices[0].platform, at_once)
+    named, trained = replicas.most_videos(made.method.items, self.tables.items, self.at_once, train.batch_size,
+                                          len(self.loader.train))
+    self.step = make_step(config, made.method, parallel, steps_per_call=self.per_call, at_once=self.at_once,
+                          epochs_per_call=self.per_call // per_epoch + 2, all_trained=trained <= named,
+                          num_unique=parallel.padded(min(named, trained)))
     self.state = parallel.replicate(self.step.init(self.tables.keys, self.loader.sample(), made.constants()))
     self._tables = parallel.replicate(self.tables)
     self._began = False
@@ -235,8 +240,8 @@ def run(config: ConfigDict, workdir: epath.PathLike, dataset: SkillDataset | Non
       draws = _scores_of_draws(trainer)
       seconds = time.perf_counter() - started
       spent = cost.of_call(trainer, log.step, step_cost, seconds)
-      about = dict(steps=trainer.total, params_sha256=digest(trainer.state.params), seconds=seconds,
-                   cost=cost.lasting(spent, workdir), **files.provenance(parallel))
+      about = dict(steps=trainer.total, models_at_once=trainer.at_once, params_sha256=digest(trainer.state.params),
+                   seconds=seconds, cost=cost.lasting(spent, workdir), **files.provenance(parallel))
       if config.get("init_from"):
         about["trained_steps"] = trainer.total
       training_videos.save_selected(workdir, trainer)

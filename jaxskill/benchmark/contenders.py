@@ -73,13 +73,13 @@ def configure(config: ConfigDict, form: str, shape: Shape, official: Callable[..
       batch = int(word[1:])
     elif re.fullmatch(r"C[1-9]\d*", word) and "criteria" in config.data and not is_peer(form):
       config.data.criteria = ("score", *(f"further{i}" for i in range(1, int(word[1:]))))
-    elif re.fullmatch(r"[RDFV][1-9]\d*", word) and not is_peer(form):
+    elif re.fullmatch(r"[RDFVA][1-9]\d*", word) and not is_peer(form):
       config.seeds = list(range(int(word[1:]))) if word[0] == "R" else config.seeds
     elif word not in system.others:
       raise ValueError(f"form {form!r}: {word!r} is unknown" + (" to this config" if word == "official" else "") +
                        f"; use {', '.join([*WORDS, 'official', *words_of, *system.others])}, "
-                       "R<replicas>, D<devices>, B<items>, V<videos>, F<folds>, C<criteria>, or "
-                       "torch[+compile][+dx][+autocast].")
+                       "R<replicas>, A<replicas at once>, D<devices>, B<items>, V<videos>, F<folds>, "
+                       "C<criteria>, or torch[+compile][+dx][+autocast].")
   config.train.batch_size = batch                               # a published variant may have another
   return config
 
@@ -133,7 +133,8 @@ class JaxContender:
     cpu_steps = 1 if options.encode == "siamese" else system.cpu_steps if replicas < 10 else 2
     num_steps = num_steps or (cpu_steps if parallel.devices[0].platform == "cpu" else 10 * options.steps_per_call)
     options.steps_per_call = min(options.steps_per_call, num_steps)  # rounded up to whole cycles
-    self._trainer = train.Trainer(self._config, self._data, parallel)
+    at_once = amount(form, "A") if re.search(r"\bA\d", form) else 0
+    self._trainer = train.Trainer(self._config, self._data, parallel, at_once=at_once)
     self._calls = max(1, round(num_steps / self._trainer.per_call))
     other = next((make for word, make in system.others.items() if word in form.split("+")), None)
     self._other = other and other(self._trainer)

@@ -15,6 +15,8 @@ A form says what differs from the config, its words joined by "+":
   official                                              the published code's variant; the peer computes the same
   R4, D2, B512                                          replicas (seeds) in one program; devices, all if not said;
                                                         items of a batch
+  A1, A4                                                with R4: replicas that train at once, the others after them; if
+                                                        not said, one on a CPU, all on an accelerator
   F4, C3                                                ACTION-NET: replicas of folds, each with its own videos, and of
                                                         criteria; F4+C3+R5 is the four apparatus of Rhythmic Gymnastics,
                                                         three scores and five seeds

@@ -46,9 +46,10 @@ def describe(trainer: Any, workdir: str | os.PathLike[str]) -> str:
     place = f"streamed, {memory.in_words(held)} of them at a time"
   devices = _count(parallel.count, f"{parallel.devices[0].device_kind} device")
   hosts = f" of {jax.process_count()} hosts" if jax.process_count() > 1 else ""
+  turns = f"{_count(trainer.at_once, 'model')} at a time, " if trainer.at_once < len(trainer.replicas) else ""
   return (f"{config.name} ({config.variant}): {_models(trainer)} of {parameters(trainer.state.params):,} parameters, "
           f"{steps if trainer.total else 'no step is taken'}{note}\n"
-          f"on {devices}{hosts}, {operand_type(config).name}, features {place}; into {workdir}")
+          f"on {devices}{hosts}, {turns}{operand_type(config).name}, features {place}; into {workdir}")
 
 
 def _models(trainer: Any) -> str:

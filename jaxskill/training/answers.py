@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxskill.methods import Assessment, Method, Tree
+from jaxskill.training import replicas
 from jaxskill.training.batches import VideoLoader, as_maps
 from jaxskill.training.experiment import Experiment
 from jaxskill.training.parallel import Parallel, T
@@ -35,7 +36,13 @@ class Answers:
   def _encodings(self, state: TrainState, videos: Mapping[str, Any]) -> Tree | jax.Array:
     def encode(variables: Mapping[str, Any]) -> Tree | jax.Array:
       return self._method.encodings(variables, as_maps(videos), jax.random.key(0), False)
-    return self._parallel.gather(_swap(jax.vmap(encode)(state.variables())))               # [V, R, ...]
+    return self._parallel.gather(_swap(self._of_replicas(encode, state.variables())))      # [V, R, ...]
+
+  def _of_replicas(self, function: Callable[..., T], *arguments: Any) -> T:
+    """Returns what a function gives for every replica; leading axes R."""
+    if replicas.at_once(2, self._parallel.devices[0].platform) == 1:
+      return jax.lax.map(lambda one: function(*one), arguments)
+    return jax.vmap(function)(*arguments)
 
   def _alone(self, pick: Callable[..., Any]) -> Callable[..., Any]:
     """Returns (state, videos) -> what `pick` takes of the Assessments, leading axes R, V."""
@@ -48,7 +55,7 @@ class Answers:
       def replica(variables: Mapping[str, Any]) -> Assessment:
         encodings = method.encodings(variables, as_maps(videos), jax.random.key(0), False)
         return pick(jax.vmap(method.assess, (None, 0, 0))(variables, encodings, references))
-      return _swap(self._parallel.gather(_swap(jax.vmap(replica)(state.variables()))))
+      return _swap(self._parallel.gather(_swap(self._of_replicas(replica, state.variables()))))
     return function
 
   def _compared(self, pick: Callable[..., Any]) -> Callable[..., Any]:
@@ -62,8 +69,8 @@ class Answers:
         if "difficulty" in share:
           references["own_difficulty"] = share["difficulty"]
         return pick(jax.vmap(method.assess, (None, 0, 0))(variables, encodings, references))
-      answers = jax.vmap(replica, (0, 1, 1, 1, 1))(state.variables(), share["encodings"], share["exemplars"],
-                                                   share["mask"], bank)
+      inputs = [_swap(x) for x in (share["encodings"], share["exemplars"], share["mask"], bank)]
+      answers = self._of_replicas(replica, state.variables(), *inputs)
       return _swap(self._parallel.gather(_swap(answers)))
     return function
 

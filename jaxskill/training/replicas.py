@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -44,6 +45,36 @@ def _folds(config: ConfigDict, dataset: SkillDataset) -> Sequence[int]:
     raise ValueError(f"config.folds={chosen!r}: give numbers of folds, each once, e.g. --config.folds='(0,)'; there "
                      f"are {known}.")
   return sorted(chosen) or every
+
+
+def at_once(count: int, platform: str, asked: int = 0) -> int:
+  """Returns how many of `count` models train at once; the next ones begin a call when these have taken its steps.
+
+  One fills a CPU, and leaves it more of its cache; on an accelerator all do, since one is too small to fill it.
+
+  Args:
+    platform: of the devices.
+    asked: so many, whatever the platform; 0 leaves the choice.
+
+  Raises:
+    ValueError: unless `asked` divides the number of models.
+  """
+  if asked and count % asked:
+    raise ValueError(f"{asked} models at once do not divide {count}; use a divisor, e.g. {math.gcd(asked, count)}.")
+  return asked or (1 if platform == "cpu" else count)
+
+
+def most_videos(items: Items, table: np.ndarray, size: int, batch_size: int, every: int) -> tuple[int, int]:
+  """Returns the most videos that `size` replicas name in a step, and the most that they learn from.
+
+  Args:
+    items: of the method.
+    table: `[R, P, k]` videos of the training items, see `draws.Tables`.
+    every: videos on the device; where replicas learn from nearly all of them, from all: a copy is not worth its memory.
+  """
+  parts = np.split(table, len(table) // size)
+  learnt = max(len(np.unique(part)) for part in parts)
+  return max(items.most_named(part, batch_size) for part in parts), every if learnt > 0.9 * every else learnt
 
 
 def make_tables(config: ConfigDict, dataset: SkillDataset, replicas: Sequence[Replica],

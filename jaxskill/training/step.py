@@ -1,15 +1,16 @@
 """The compiled training step: what train.py runs on the devices, for any method.
 
-R replicas (folds x criteria x seeds x loss weights) train as one program. All of them read the same U videos, which are
-encoded once a step for each replica; B items a batch, P training items of a replica, k videos of an item (a pair, a
-video, or a video and its exemplar or references), T segments, n devices.
+R replicas (folds x criteria x seeds x loss weights) train as one program, some of them at once: all that are at once
+read the same of U videos, which are encoded once a step for each replica, and take all steps of a call before the next
+begin. B items a batch, P training items of a replica, k videos of an item (a pair, a video, or a video and its exemplar
+or references), T segments, n devices.
 
 A cycle is one step of every phase of the method. Metrics are, for every phase, {name: (sum, count)}.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax
@@ -66,11 +67,9 @@ class Step(NamedTuple):
   draw: Any
 
 
-def make_step(config: ConfigDict, method: Method, parallel: Parallel, *, steps_per_call: int, epochs_per_call: int,
-              num_unique: int) -> Step:
-  """Compiles the training step of `method` for the devices of `parallel`; see `Pieces` for the arguments."""
-  pieces = Pieces(config, method, parallel, steps_per_call=steps_per_call, epochs_per_call=epochs_per_call,
-                  num_unique=num_unique)
+def make_step(config: ConfigDict, method: Method, parallel: Parallel, **sizes: Any) -> Step:
+  """Compiles the training step of `method` for the devices of `parallel`; see `Pieces` for the sizes."""
+  pieces = Pieces(config, method, parallel, **sizes)
   quickly = {"xla_backend_optimization_level": 1} if parallel.devices[0].platform == "cpu" else None   # it runs once
   return Step(jax.jit(pieces.init, compiler_options=quickly), parallel.compile(pieces.run, donate=True),
               parallel.compile(pieces.run_batches, donate=True), jax.jit(pieces.draw))
@@ -80,11 +79,11 @@ class Pieces:
   """What a training step is made of, as functions that can be traced, or called one by one.
 
   Attributes:
-    cycle: (state, videos, tables, batches of one cycle) -> state, metrics `[R]`.
+    cycle: (state, videos of every phase, tables, batches of one cycle) -> state, metrics `[R]`.
   """
 
   def __init__(self, config: ConfigDict, method: Method, parallel: Parallel, *, steps_per_call: int,
-               epochs_per_call: int, num_unique: int) -> None:
+               epochs_per_call: int, num_unique: int, all_trained: bool = False, at_once: int = 0) -> None:
     """Args:
       config: `config.train` is read; `rates` are factors on the learning rate by parameter path, `decay` those by
         epoch, which is counted from a replica's end where it is negative.
@@ -92,11 +91,14 @@ class Pieces:
       parallel: the devices.
       steps_per_call: steps of the longest call, a multiple of the method's phases.
       epochs_per_call: bound on the epochs that these touch.
-      num_unique: distinct videos that the batches of all replicas can name in one step, at most U; where it is smaller
-        than the number of videos on the device, a step gathers the ones it needs.
+      num_unique: distinct videos that the batches of replicas that train at once can name in one step, at most U; where
+        it is smaller than the number of videos on the device, a step gathers the ones it needs.
+      all_trained: whether these are all videos that such replicas learn from, which a call then gathers once.
+      at_once: replicas that train at once, a divisor of R; 0 is R.
     """
-    self._train, self._method, self._parallel = config.train, method, parallel
-    self._steps_per_call, self._epochs_per_call, self._num_unique = steps_per_call, epochs_per_call, num_unique
+    self._train, self._method, self._parallel, self._at_once = config.train, method, parallel, at_once
+    self._steps_per_call, self._epochs_per_call = steps_per_call, epochs_per_call
+    self._num_unique, self._all_trained = num_unique, all_trained
     self._whole = config.train.encode != "unique"              # every device reads all videos, or its share of them
     self._optimizer = PhaseOptimizer(config.train, method.phases)
     self.cycle = jax.jit(self._cycle, inline=True)             # traced once, for its shapes and for the loop
@@ -210,23 +212,29 @@ class Pieces:
                                                tables.count, tables.steps, tables.criterion)
     return TrainState(jnp.minimum(state.step + 1, jnp.max(tables.steps)), *replicas), metrics
 
-  def narrow(self, videos: Mapping[str, Any], batch: Batches) -> tuple[dict[str, Any], Batches]:
-    """Returns this device's share of the videos that one step names, of all `videos`, and the batch in their order."""
-    ids = jnp.unique(batch.items, size=self._num_unique, fill_value=0)    # sorted; padded with 0, whose place is 0
+  def narrow(self, videos: Mapping[str, Any], items: jax.Array) -> tuple[dict[str, Any], jax.Array]:
+    """Returns this device's share of the videos that items name, of all `videos`, and items in their order.
+
+    Args:
+      items: `[..., k]` positions among `videos`.
+    """
+    ids = jnp.unique(items, size=self._num_unique, fill_value=0)          # sorted; padded with 0, whose place is 0
     place = jnp.zeros(len(videos["position"]), jnp.int32).at[ids].set(jnp.arange(self._num_unique, dtype=jnp.int32))
     share = jax.tree.map(lambda x: take(x, self._parallel.local_share(ids)), videos)
-    return share, batch._replace(items=place.at[0].set(0)[batch.items])
+    return share, place.at[0].set(0)[items]
 
   def _narrows(self, count: int) -> bool:
-    """Returns whether a step gathers the videos that it names out of `count`."""
+    """Returns whether the videos that are named are gathered out of `count`."""
     return self._train.encode == "unique" and self._num_unique < count
 
-  def _cycle(self, state: TrainState, videos: Mapping[str, Any], tables: Tables,
+  def _cycle(self, state: TrainState, videos: tuple[Mapping[str, Any], ...], tables: Tables,
              batches: Batches) -> tuple[TrainState, tuple[dict[str, Any], ...]]:
-    narrows, every = self._narrows(len(videos["position"])), []
-    for index in range(len(self._method.phases)):
+    every = []
+    for index, share in enumerate(videos):
       batch = jax.tree.map(lambda x: x[index], batches)
-      share, batch = self.narrow(videos, batch) if narrows else (videos, batch)
+      if self._narrows(len(share["position"])):
+        share, items = self.narrow(share, batch.items)
+        batch = batch._replace(items=items)
       state, metrics = self.step(index, state, share, tables, batch)
       every.append(metrics)
     return state, tuple(every)
@@ -234,11 +242,25 @@ class Pieces:
   def run(self, state: TrainState, videos: Mapping[str, Any], tables: Tables,
           cycles: jax.Array) -> tuple[TrainState, tuple[dict[str, Any], ...]]:
     """Takes so many cycles on resident videos, of which this device has a share; see `Step.run`."""
-    phases = len(self._method.phases)
-    if self._whole or self._narrows(len(videos["position"]) * self._parallel.count):
+    narrows = self._narrows(len(videos["position"]) * self._parallel.count)
+    if self._whole or narrows:
       videos = self._parallel.gather(videos)
+
+    def train(state: TrainState, tables: Tables) -> tuple[TrainState, tuple[dict[str, Any], ...]]:
+      share = videos
+      if narrows and self._all_trained:
+        share, items = self.narrow(videos, tables.items)
+        tables = tables._replace(items=items)
+      return self._cycles(state, share, tables, cycles)
+    return self._in_turn(train, state, tables)
+
+  def _cycles(self, state: TrainState, videos: Mapping[str, Any], tables: Tables,
+              cycles: jax.Array) -> tuple[TrainState, tuple[dict[str, Any], ...]]:
+    """Takes so many cycles, or those that are left to the replicas of the state."""
+    phases = len(self._method.phases)
     batches = draw_batches(tables, state.step, self._steps_per_call, self._train.batch_size, self._epochs_per_call)
     batches = jax.tree.map(lambda x: x.reshape(-1, phases, *x.shape[1:]), batches)
+    left = -(-jnp.maximum(jnp.max(tables.steps) - state.step, 0) // phases)
 
     def of_cycle(i: int | jax.Array) -> Batches:
       return jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), batches)
@@ -246,21 +268,44 @@ class Pieces:
     def body(i: jax.Array,
              carry: tuple[TrainState, tuple[dict[str, Any], ...]]) -> tuple[TrainState, tuple[dict[str, Any], ...]]:
       state, metrics = carry
-      state, now = self.cycle(state, videos, tables, of_cycle(i))
+      state, now = self.cycle(state, (videos,) * phases, tables, of_cycle(i))
       return state, jax.tree.map(lambda x, row: jax.lax.dynamic_update_index_in_dim(x, row, i, 0), metrics, now)
 
-    _, shapes = jax.eval_shape(self.cycle, state, videos, tables, of_cycle(0))
+    _, shapes = jax.eval_shape(self.cycle, state, (videos,) * phases, tables, of_cycle(0))
     metrics = jax.tree.map(lambda x: jnp.zeros((self._steps_per_call // phases, *x.shape), x.dtype), shapes)
-    return jax.lax.fori_loop(0, cycles, body, (state, metrics))
+    return jax.lax.fori_loop(0, jnp.minimum(cycles, left), body, (state, metrics))
 
   def run_batches(self, state: TrainState, videos: tuple, tables: Tables, batches: Batches) -> tuple:
     """Takes one cycle on streamed videos, of which this device has a share; see `Step.run_batches`."""
-    shares, every = self._parallel.gather(videos) if self._whole else videos, []
-    for index in range(len(self._method.phases)):
-      share, batch = shares[index % len(shares)], jax.tree.map(lambda x: x[index], batches)
-      state, metrics = self.step(index, state, share, tables, batch)
-      every.append(jax.tree.map(lambda x: x[None], metrics))
-    return state, tuple(every)
+    if self._whole or any(self._narrows(len(x["position"]) * self._parallel.count) for x in videos):
+      videos = self._parallel.gather(videos)
+    videos = tuple(videos[index % len(videos)] for index in range(len(self._method.phases)))
+
+    def train(state: TrainState, tables: Tables, batches: Batches) -> tuple[TrainState, Any]:
+      state, metrics = self._cycle(state, videos, tables, jax.tree.map(lambda x: x.swapaxes(0, 1), batches))
+      return state, jax.tree.map(lambda x: x[None], metrics)
+    return self._in_turn(train, state, tables, jax.tree.map(lambda x: x.swapaxes(0, 1), batches))
+
+  def _in_turn(self, train: Callable[..., Any], state: TrainState, *rest: Any) -> tuple[TrainState, Any]:
+    """Returns what `train` gives, called for as many replicas as train at once, one call after the other.
+
+    Args:
+      train: (state, *rest) of some replicas -> their state, and metrics `[cycles, replicas]`.
+      rest: leading axis R.
+    """
+    if self._at_once in (0, len(rest[0].count)):
+      return train(state, *rest)
+    split = lambda x: x.reshape(-1, self._at_once, *x.shape[1:])
+    join = lambda x: x.reshape(-1, *x.shape[2:])
+
+    def turn(part: tuple[Any, ...]) -> tuple[jax.Array, tuple, Any]:
+      replicas, *others = part
+      after, metrics = train(TrainState(state.step, *replicas), *others)
+      return after.step, (after.params, after.constants, after.opt_state), jax.tree.map(jnp.transpose, metrics)
+    parts = jax.tree.map(split, ((state.params, state.constants, state.opt_state), *rest))
+    steps, replicas, metrics = jax.lax.map(turn, parts)
+    return (TrainState(jnp.max(steps), *jax.tree.map(join, replicas)),
+            jax.tree.map(lambda x: join(x).T, metrics))                                    # [cycles, R]
 
   def draw(self, tables: Tables, first_step: jax.Array) -> Batches:
     """Draws the items of the steps of one call, see `Step.draw`."""

@@ -21,6 +21,7 @@ import pytest
 from jaxskill import compare, data, files, methods, train
 from jaxskill.data import Fold
 from jaxskill.report import plots
+from jaxskill.training import replicas
 from jaxskill.training.parallel import Parallel
 from tests.assess.own_videos import QUICK, SIZES
 from tests.assess.own_videos import trained as run_of
@@ -28,10 +29,10 @@ from tests.conftest import small_config
 
 METHODS = methods.names()
 SIAMESE, STREAMED = {"train.encode": "siamese"}, {"data.device_budget": 0.0}
-FORMS = {                        # of the step: changes of the config, devices; with the variant's own, every two meet
-    "siamese and streamed": (SIAMESE | STREAMED, 1),
-    "siamese on eight": (SIAMESE, 8),
-    "padded, streamed to eight": (STREAMED, 8),
+FORMS = {          # of the step: changes of the config, devices, all models at once or, as the variant, one after the other
+    "siamese and streamed": (SIAMESE | STREAMED, 1, True),
+    "siamese on eight": (SIAMESE, 8, False),
+    "padded, streamed to eight": (STREAMED, 8, True),
 }
 
 
@@ -112,7 +113,7 @@ def nothing_compiles():
     yield
 
 
-def ready(config, dataset, devices=1):
+def ready(config, dataset, devices=1, at_once=0):
   """A trainer after its first call, which traces the encoding of each phase once for its shapes and once to be run."""
   traced, build = [], methods.build
 
@@ -121,7 +122,7 @@ def ready(config, dataset, devices=1):
     return made._replace(encode=lambda *arguments: traced.append(1) or made.encode(*arguments))
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(methods, "build", counted)
-    trainer = train.Trainer(config, dataset, Parallel(devices))
+    trainer = train.Trainer(config, dataset, Parallel(devices), at_once=at_once)
   trainer.advance()
   assert 0 < len(traced) <= 2 * len(trainer.method.phases)
   return trainer
@@ -247,10 +248,12 @@ def test_shapes_and_finite_numbers(variant):
 
 @every_form
 def test_one_result_however_it_is_computed(variant, form):
-  """Siamese, streamed, on eight devices, in longer streams: the same gradients, parameters and answers."""
-  changes, devices = FORMS[form]
+  """Siamese, streamed, on eight devices, in longer streams, all models at once: the same gradients and answers."""
+  changes, devices, together = FORMS[form]
   dataset = padded(variant.dataset) if form.startswith("padded") else variant.dataset
-  other = trained(variant.configure(changes=changes), dataset, devices)
+  count = len(variant.trainer.replicas)
+  other = trained(variant.configure(changes=changes), dataset, devices, count if together else 0)
+  assert (variant.trainer.at_once, other.at_once) == (1, count if together else 1)
   assert other.loader.resident == ("data.device_budget" not in changes)
   assert_states_close(other.state, variant.trainer.state)
   assert_answers_close(other.assess(everything=True), variant.answers)
@@ -280,7 +283,8 @@ def test_a_replica_equals_a_run_of_its_own(variant):
 def test_lowers_for_accelerators(method, dtype, monkeypatch):
   """In the form that they get; products of bfloat16 are there where the config says so, and only there."""
   config = make_config(method, changes={"train.dtype": dtype})
-  trainer = train.Trainer(config, make_dataset(config), Parallel(1))
+  dataset = make_dataset(config)
+  trainer = train.Trainer(config, dataset, Parallel(1), at_once=len(replicas.plan(config, dataset)))
   function, given = trainer.first_call()
   for platform, name in dict(tpu="tpu", cuda="gpu").items():
     monkeypatch.setattr(jax, "default_backend", lambda name=name: name)

@@ -31,4 +31,4 @@ def test_what_is_trained_on_what_and_where_to(quick_compile, load_config, make_d
   number = sum(leaf[0].size for leaf in jax.tree.leaves(trainer.state.params))
   assert first == (f"pros_cons (paper): 6 models (2 folds x 3 seeds) of {number:,} parameters, {trainer.total} steps of "
                    "8 pairs")
-  assert second == "on 2 cpu devices, float32, features on the device; into runs/x"
+  assert second == "on 2 cpu devices, 1 model at a time, float32, features on the device; into runs/x"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxskill import data, interop, methods, train
-from jaxskill.training import draws
+from jaxskill.training import draws, replicas
 from jaxskill.training import step as steps
 from jaxskill.training.parallel import Parallel
 from tests.places import CONFIGS
@@ -285,10 +285,9 @@ def test_videos_that_a_step_names(load_config):
   """Each once, and items by their new numbers: also where fewer are named than there is room, and number 0 is not."""
   videos = dict(rgb=10 * jnp.arange(6), position=jnp.arange(6), labels={})
   for items in ([[[[5, 2], [2, 5]]]], [[[[4, 4], [4, 1]]]], [[[[0, 3], [3, 0]]]]):
-    batch = draws.Batches(jnp.array(items), jnp.ones((1, 1, 2), bool))
-    share, renumbered = pieces(load_config("core", "features"), "unique", num_unique=3).narrow(videos, batch)
+    share, renumbered = pieces(load_config("core", "features"), "unique", num_unique=3).narrow(videos, jnp.array(items))
     assert len(share["rgb"]) == 3
-    np.testing.assert_array_equal(share["rgb"][renumbered.items], 10 * np.array(items))
+    np.testing.assert_array_equal(share["rgb"][renumbered], 10 * np.array(items))
 
 
 # One result, however it is computed
@@ -338,6 +337,42 @@ def test_a_replica_equals_a_run_of_its_own(load_config, make_dataset, quick_comp
     np.testing.assert_allclose(scores[i], alone.assess()[0][0], atol=1e-3)
   kernels = flat(together.state.params)["filters/high/kernel"]
   assert all(np.abs(a - b).max() > 1e-3 for a, b in itertools.combinations(kernels, 2))
+
+
+def test_models_two_after_two_are_those_at_once(load_config, make_dataset, quick_compile):
+  """Folds that train on some of the videos, end at other steps, and have two seeds each; in calls of a few steps."""
+  dataset = make_dataset(videos=16, folds=((range(9), (9, 10, 11)), ((4, 5, 12, 13, 14), (0, 1))))
+  config = load_config(changes=NOISY | {"train.epochs": 3, "train.steps_per_call": 4, "seeds": (0, 3)})
+  ends = []
+  for at_once in (4, 2):
+    trainer, metrics = train.Trainer(config, dataset, Parallel(1), at_once=at_once), []
+    while int(trainer.state.step) < trainer.total:
+      metrics.append(trainer.advance())
+    ends.append((trainer, metrics))
+  (together, expected), (trainer, metrics) = ends
+  assert together.tables.steps[0] > together.tables.steps[2] > together.per_call == 4
+  assert_states_close(trainer.state, together.state)
+  assert int(trainer.state.step) == together.total
+  for ours, theirs in zip(metrics, expected, strict=True):
+    for name, value in theirs.items():
+      np.testing.assert_allclose(ours[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+def test_one_of_several_models_has_the_bits_of_a_run_of_its_own(load_config, make_dataset, quick_compile):
+  """On a CPU, where one trains after the other: seeds of a fold."""
+  runs = [trained(load_config(changes=NOISY | {"train.epochs": 2, "seeds": seeds}), make_dataset())[0]
+          for seeds in ((0, 3, 5), (3,))]
+  assert [(run.at_once, len(run.replicas)) for run in runs] == [(1, 3), (1, 1)]
+  several, alone = runs
+  of_one = lambda tree: jax.tree.map(lambda x: np.asarray(x)[1:2], tree)
+  for part in ("params", "opt_state"):
+    assert_identical(of_one(getattr(several.state, part)), getattr(alone.state, part))
+
+
+def test_models_at_once_divide_their_number():
+  assert [replicas.at_once(6, *given) for given in (("cpu",), ("gpu",), ("cpu", 3), ("tpu", 1))] == [1, 6, 3, 1]
+  with pytest.raises(ValueError, match="4 models at once do not divide 6; use a divisor, e.g. 2"):
+    replicas.at_once(6, "cpu", 4)
 
 
 def test_seeds_and_calls(load_config, make_dataset, quick_compile):

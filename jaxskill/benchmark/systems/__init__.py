@@ -36,6 +36,15 @@ class Shape(Protocol):
     ...
 
 
+class Task(NamedTuple):
+  """Sizes of one task of a table: its folds train on as many videos each, and on as many pairs of these."""
+
+  videos: int
+  train_videos: int
+  pairs: int
+  folds: int
+
+
 class System(NamedTuple):
   """A system to the benchmark.
 
@@ -54,6 +63,7 @@ class System(NamedTuple):
     words: {word of a form: {"group.field": value}}.
     others: {word: what is timed in place of a step}: made of a trainer, with `size` and `round(repeats)` -> seconds.
     start_up: whether loading and starting are timed too.
+    tables: {name of a data set: {task: its sizes}}, whose models `jaxskill.benchmark.table` trains together.
   """
 
   shapes: Mapping[str, Shape]
@@ -71,6 +81,7 @@ class System(NamedTuple):
   words: Mapping[str, Mapping[str, Any]] = {}
   others: Mapping[str, Callable] = {}
   start_up: bool = False
+  tables: Mapping[str, Mapping[str, Task]] = {}
 
 
 def names() -> list[str]:

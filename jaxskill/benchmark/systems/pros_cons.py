@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from jaxskill.benchmark.systems import System
+from jaxskill.benchmark.systems import System, Task
 
 
 class Shape(NamedTuple):
@@ -28,6 +28,9 @@ SHAPES = {
     "small": Shape(32, 40, 10, 480, 100, 256, 3, 64),
     "tiny": Shape(8, 6, 3, 12, 10, 32, 2, 16),
 }
+# EPIC-Skills: mean over the four published folds of a task, which differ by a few videos.
+EPIC_SKILLS = dict(chopstick_using=Task(40, 30, 298, 4), dough_rolling=Task(33, 25, 100, 4),
+                   drawing=Task(40, 30, 136, 4), surgery=Task(103, 77, 926, 4))
 
 
 def flops(config: ConfigDict, shape: Shape, form: str = "") -> float:
@@ -68,4 +71,5 @@ SYSTEM = System(
            "bfloat16+R4"),
     peer_forms=("official", "official+bfloat16", "torch", "torch+compile", "torch+dx", "torch+autocast",
                 "torch+compile+autocast"),
-    peer="jaxskill.benchmark.peers.pros_cons", cpu_steps=8, epochs=2000, start_up=True)
+    peer="jaxskill.benchmark.peers.pros_cons", cpu_steps=8, epochs=2000, start_up=True,
+    tables=dict(epic_skills=EPIC_SKILLS))
