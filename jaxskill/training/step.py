@@ -70,7 +70,8 @@ def make_step(config: ConfigDict, method: Method, parallel: Parallel, *, steps_p
   """Compiles the training step of `method` for the devices of `parallel`; see `Pieces` for the arguments."""
   pieces = Pieces(config, method, parallel, steps_per_call=steps_per_call, epochs_per_call=epochs_per_call,
                   num_unique=num_unique)
-  quickly = {"xla_backend_optimization_level": 1} if parallel.devices[0].platform == "cpu" else None   # it runs once
+  least = jax.config.read("jax_disable_most_optimizations") or parallel.devices[0].platform != "cpu"
+  quickly = None if least else {"xla_backend_optimization_level": 1}         # of what runs once
   return Step(jax.jit(pieces.init, compiler_options=quickly), parallel.compile(pieces.run, donate=True),
               parallel.compile(pieces.run_batches, donate=True), jax.jit(pieces.draw))
 
