@@ -70,7 +70,8 @@ class Step(NamedTuple):
 def make_step(config: ConfigDict, method: Method, parallel: Parallel, **sizes: Any) -> Step:
   """Compiles the training step of `method` for the devices of `parallel`; see `Pieces` for the sizes."""
   pieces = Pieces(config, method, parallel, **sizes)
-  quickly = {"xla_backend_optimization_level": 1} if parallel.devices[0].platform == "cpu" else None   # it runs once
+  least = jax.config.read("jax_disable_most_optimizations") or parallel.devices[0].platform != "cpu"
+  quickly = None if least else {"xla_backend_optimization_level": 1}         # of what runs once
   return Step(jax.jit(pieces.init, compiler_options=quickly), parallel.compile(pieces.run, donate=True),
               parallel.compile(pieces.run_batches, donate=True), jax.jit(pieces.draw))
 
