@@ -164,7 +164,7 @@ def measure(trainer: train.Trainer, shape: systems.Shape, program: jax.stages.Co
   """Returns what the compiler for a TPU says of a training, beside its bounds.
 
   Returns:
-    {"cycles" and "bound" of a cycle of training, "ratio" of both; "products" and "traffic" of the bound; "once", cycles
+    {"cycles" and "bound" of a cycle of training, "ratio" of both; "products" and "traffic" of the bound; "once": cycles
     that are taken once a call; "steps" of a cycle; "bytes" that a program takes while it runs}.
   """
   cycles, once = estimated_cycles(program.as_text() or "")
@@ -197,8 +197,8 @@ def trainer_of(name: str, overrides: Sequence[str], shape_name: str,
 
 def describe(found: Mapping[str, Mapping[str, Any]]) -> str:
   """Returns the table of {what was compiled: `measure`}."""
-  lines = ["| thousand cycles of a TPU v5e, estimated | all phases | bound | ratio | products | traffic | once a call | "
-           "MiB |", "|---|---|---|---|---|---|---|---|"]
+  lines = ["| thousand cycles of a TPU v5e, estimated | all phases | bound | ratio | products | traffic "
+           "| once a call | MiB |", "|---|---|---|---|---|---|---|---|"]
   for name, row in found.items():
     parts = " | ".join(f"{row[part] / 1e3:.0f}" for part in ("products", "traffic", "once"))
     lines.append(f"| {name} | {row['cycles'] / 1e3:.0f} | {row['bound'] / 1e3:.0f} | {row['ratio']:.2f} | {parts} | "
@@ -208,7 +208,11 @@ def describe(found: Mapping[str, Mapping[str, Any]]) -> str:
 
 def run(chosen: Sequence[str], overrides: Sequence[str], shape: str, dtypes: Sequence[str],
         say: Callable[[str], None]) -> dict[str, Any]:
-  """Returns {"system, shape, dtype": `measure`} of all that were chosen."""
+  """Returns {"system, shape, dtype": `measure`} of all that were chosen.
+
+  Raises:
+    ValueError: see `as_if` and `trainer_of`.
+  """
   found = {}
   for name in chosen or names():
     for dtype in dtypes:

@@ -9,12 +9,12 @@ PROGRAM = """HloModule jit_run, is_scheduled=true
 
 %fused (x: f32[8]) -> f32[8] {
   %x = f32[8]{0} parameter(0)
-  ROOT %add.1 = f32[8]{0} add(%x, %x), backend_config={"window_config":{"estimated_cycles":"1000000"}}
+  ROOT %add.1 = f32[8]{0} add(%x, %x), backend_config={"w":{"estimated_cycles":"1000000"}}
 }
 
 %scanned (s: (s32[], f32[8])) -> (s32[], f32[8]) {
   %s = (s32[], f32[8]{0}) parameter(0)
-  ROOT %fusion.1 = f32[8]{0} fusion(%s), kind=kLoop, calls=%fused, backend_config={"window_config":{"estimated_cycles":"10"}}
+  ROOT %fusion.1 = f32[8]{0} fusion(%s), kind=kLoop, calls=%fused, backend_config={"w":{"estimated_cycles":"10"}}
 }
 
 %few (s: (s32[], f32[8])) -> pred[] {
@@ -24,13 +24,13 @@ PROGRAM = """HloModule jit_run, is_scheduled=true
 
 %step (s: (s32[], /*index=1*/s32[], f32[8])) -> (s32[], s32[], f32[8]) {
   %while.1 = (s32[], /*index=1*/f32[8]{0}) while(%t), condition=%few, body=%scanned
-  %copy.1 = f32[8]{0} copy(%a), backend_config={"window_config":{"estimated_cycles":"7"}}
+  %copy.1 = f32[8]{0} copy(%a), backend_config={"w":{"estimated_cycles":"7"}}
   %copy-start.1 = (f32[8]{0}, f32[8]{0}) copy-start(%a)
   %either = f32[8]{0} conditional(%p, %a, %a), branch_computations={%dear, %scanned}
 }
 
 %dear (s: f32[8]) -> f32[8] {
-  ROOT %copy.2 = f32[8]{0} copy(%s), backend_config={"window_config":{"estimated_cycles":"500"}}
+  ROOT %copy.2 = f32[8]{0} copy(%s), backend_config={"w":{"estimated_cycles":"500"}}
 }
 
 %asked (s: (s32[], s32[], f32[8])) -> pred[] {
@@ -38,7 +38,7 @@ PROGRAM = """HloModule jit_run, is_scheduled=true
 }
 
 ENTRY %main (state: f32[8], cycles: s32[]) -> f32[8] {
-  %fusion.2 = f32[8]{0} fusion(%state), kind=kLoop, calls=%fused, backend_config={"window_config":{"estimated_cycles":"3"}}
+  %fusion.2 = f32[8]{0} fusion(%state), kind=kLoop, calls=%fused, backend_config={"w":{"estimated_cycles":"3"}}
   %called = f32[8]{0} call(%state), to_apply=%dear
   %while.2 = (s32[], s32[], f32[8]{0}) while(%tuple), condition=%asked, body=%step
 }
