@@ -167,7 +167,7 @@ class VideoLoader:
       end = max(total, last_step)
       cycles = self._cycles(draw, first_step, end, cycle, size)
     yield from itertools.islice(cycles, -(-(last_step - first_step) // cycle))
-    self._under_way = last_step, end, cycles
+    self._under_way = (last_step, end, cycles) if last_step < end else (0, 0, iter(()))    # memory is freed at the end
 
   def _cycles(self, draw: Callable[..., Any], first_step: int, last_step: int, cycle: int,
               size: int) -> Iterator[tuple[tuple[dict, ...], Batches]]:
