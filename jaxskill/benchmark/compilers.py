@@ -141,8 +141,8 @@ def estimated_cycles(text: str) -> tuple[float, float]:
                       key=np.sum)
       elif called := re.search(r" call\(.*to_apply=%([\w.\-]+)", line):
         result += total(called[1])
-      elif own := re.search(r'"estimated_cycles":"(\d+)"', line):
-        result += (0, int(own[1]))
+      elif alone := re.search(r'"estimated_cycles":"(\d+)"', line):
+        result += (0, int(alone[1]))
     return result
   assert entry is not None
   inside, outside = total(entry[1])

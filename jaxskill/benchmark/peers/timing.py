@@ -8,14 +8,16 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 
 from jaxskill.training.host_memory import peak_bytes
 
+T = TypeVar("T", bound=Callable[..., Any])
 
-def compiled(function: Any, words: Collection[str], **options: Any) -> Any:
+
+def compiled(function: T, words: Collection[str], **options: Any) -> T:
   """Returns the function or, where the words of a form say "compile", what `torch.compile` makes of it, with `options`.
 
   Raises:
@@ -25,7 +27,7 @@ def compiled(function: Any, words: Collection[str], **options: Any) -> Any:
     return function
   if not (os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")):
     raise ValueError("torch+compile needs a C++ compiler, and there is none: install g++, or leave the form out.")
-  return torch.compile(function, dynamic=False, options=options or None)
+  return cast(T, torch.compile(function, dynamic=False, options=options or None))
 
 
 def first_cycle(cycle: Callable[[], Any], words: Collection[str]) -> dict[str, float]:
