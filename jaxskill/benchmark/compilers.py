@@ -19,7 +19,6 @@ import contextlib
 import functools
 import importlib.util
 import os
-import pkgutil
 import re
 import unittest.mock
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -174,11 +173,6 @@ def measure(trainer: train.Trainer, shape: systems.Shape, program: jax.stages.Co
               steps=len(trainer.method.phases), bytes=memory.temp_size_in_bytes if memory else None)
 
 
-def names() -> list[str]:
-  """Returns the systems that have a benchmark."""
-  return sorted(module.name for module in pkgutil.iter_modules(systems.__path__))
-
-
 def trainer_of(name: str, overrides: Sequence[str], shape_name: str,
                dtype: str) -> tuple[train.Trainer, systems.Shape]:
   """Returns the training of a system on random features, and the sizes of it.
@@ -214,7 +208,7 @@ def run(chosen: Sequence[str], overrides: Sequence[str], shape: str, dtypes: Seq
     ValueError: see `as_if` and `trainer_of`.
   """
   found = {}
-  for name in chosen or names():
+  for name in chosen or systems.names():
     for dtype in dtypes:
       say(f"compiling {name} in {dtype}")
       with as_if("tpu"):
@@ -228,7 +222,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   from jaxskill.benchmark.throughput import answer
   parser = argparse.ArgumentParser(prog="python -m jaxskill.benchmark.compilers", description=__doc__,
                                    allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("--systems", nargs="+", default=(), choices=names(), help="default: all")
+  parser.add_argument("--systems", nargs="+", default=(), choices=systems.names(), help="default: all")
   parser.add_argument("--shape", default="paper", help="sizes: paper, tiny; some systems have more")
   parser.add_argument("--dtype", nargs="+", choices=tuple(PASSES), default=["bfloat16"], help="of operands")
   parser.add_argument("--json", default="", type=cli.path, help="file for all numbers")

@@ -204,7 +204,8 @@ class JaxContender:
   def full(self) -> dict[str, float]:
     """Returns {"steps", "seconds", "loss"} of a training from the start to the last epoch, compilation included."""
     self._config.train.epochs, start = self._epochs, time.perf_counter()
-    self._trainer = trainer = train.Trainer(self._config, self._data, self._trainer.parallel)
+    self._trainer = trainer = train.Trainer(self._config, self._data, self._trainer.parallel,
+                                            at_once=self._trainer.at_once)
     while int(trainer.state.step) < trainer.total:
       metrics = trainer.advance()
     jax.block_until_ready(trainer.state)

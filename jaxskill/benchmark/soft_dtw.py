@@ -214,7 +214,7 @@ def run(contenders: Sequence[str] = (), shapes: Sequence[tuple[int, ...]] = SHAP
       share the pairs evenly.
   """
   known = [*OURS, "naive", *PEERS]
-  forms = list(contenders) or [name for name in known if name not in ("pallas", "scan")]
+  forms = list(contenders) or [name for name in known if name not in ("pallas", "scan", "tiled", "tiled_fused")]
   if wrong := [form for form in forms if split(form)[0] not in known or split(form)[1] < 1
                or (split(form)[0] in TORCH and "+" in form)]:
     raise ValueError(f"--contenders: {', '.join(wrong)} unknown; use {', '.join(known)}, those in JAX also with "
@@ -306,7 +306,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   parser = argparse.ArgumentParser(prog="python -m jaxskill.benchmark.soft_dtw", description=__doc__,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   add = parser.add_argument
-  add("--contenders", default="", help="comma-separated; default all but pallas and scan")
+  add("--contenders", default="", help="comma-separated; default all but pallas, scan and tiled")
   add("--shapes", default="", help="comma-separated PAIRSxSEGMENTS; default "
       + ",".join("{}x{}".format(*shape) for shape in SHAPES)
       + f"; tiled: those that the tiled kernels were published with, of {TILED_WIDTH} channels")

@@ -9,6 +9,7 @@ V videos, T segments (rows of a stream), P pairs. A scored data set may have no 
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -173,11 +174,15 @@ class VideoFiles:
     """Reads one video, or some as one array; further indices are those within a video, and so need a single one.
 
     Raises:
+      OSError: if a file is gone, or no longer whole.
       TypeError: for rows of several videos at once.
     """
     video, *rest = index if isinstance(index, tuple) else (index,)
     if isinstance(video, (int, np.integer)):
-      rows = np.load(self._files[video], mmap_mode="r")
+      try:
+        rows = np.load(self._files[video], mmap_mode="r")
+      except ValueError as error:
+        raise OSError(errno.EIO, f"cannot be read ({error})", os.fspath(self._files[video])) from error
       return rows[tuple(rest)] if rest else rows
     if rest:
       raise TypeError("rows of several videos at once are not kept; take one video after the other.")

@@ -7,6 +7,7 @@ it is mapped ends the process that touches it, and pages that are mapped anew co
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
 from collections.abc import Sequence
@@ -42,12 +43,14 @@ class Videos:
       return
     with _opened(self._file) as file:
       if _state(os.fstat(file.fileno())) != self._known:
-        raise OSError(f"{self._file.filename}: was changed while it is read; start again with what it holds now.")
+        raise _changed(self._file.filename)
       for video, place in zip(ids, out):
         _fill(place, self._stream[video], self._file, file)
 
   def _read_one(self, rows: np.ndarray, place: np.ndarray) -> None:
     mapping = _mapping(rows)
+    if rows.shape != place.shape:
+      raise _changed(getattr(mapping, "filename", None))
     if mapping is None:
       np.copyto(place, rows, casting="unsafe")
       return
@@ -91,7 +94,15 @@ def _read_whole(file: Any, place: np.ndarray) -> None:
   """Reads as much as an array `[N]` holds; one call to the system may read less."""
   room = memoryview(place.view(np.uint8).data)
   while room:
-    count = file.readinto(room)
+    try:
+      count = file.readinto(room)
+    except OSError as error:                               # knows of no name
+      raise OSError(error.errno, error.strerror, file.name) from error
     if not count:
-      raise OSError(f"{file.name}: ends too early: it was cut short while it is read. Make it again, and start again.")
+      raise OSError(errno.EIO, "ends too early: it was cut short while it is read; make it again, and start again",
+                    file.name)
     room = room[count:]
+
+
+def _changed(file: Any) -> OSError:
+  return OSError(errno.ESTALE, "was changed while it is read; start again with what it holds now", file)

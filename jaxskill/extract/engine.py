@@ -33,22 +33,23 @@ def settle(config: ConfigDict, note: Mapping[str, Any], *, here: bool = True) ->
     config: the recipe; "auto" and none mean the engine that made the features of the folder; of a new folder ONNX
       Runtime where it is installed, JAX runs on a CPU and products are of float32, else JAX.
     note: of the folder; features of notes without an engine are JAX's.
-    here: whether the networks run on this machine; what others have is not known, so there "auto" means JAX.
+    here: whether all networks run on this machine; what others have is not known, so there "auto" means JAX.
 
   Returns:
     The recipe, with the engine.
 
   Raises:
-    ValueError: if the features of the folder are of another engine, or ONNX Runtime is needed and missing.
+    ValueError: if the features of the folder are of another engine, or ONNX Runtime is asked for and missing.
   """
   asked, there = config.get("engine", "auto"), note["recipe"].get("engine", JAX) if note["videos"] else ""
-  missing = onnx_networks.missing()
-  suits = here and not missing and config.dtype == "float32" and jax.default_backend() == "cpu"
-  engine = asked if asked != "auto" else there or (ONNX if suits else JAX)
+  engine = asked if asked != "auto" else there or (ONNX if here and _suits(config) else JAX)
   if there and engine != there:
     raise ValueError(f"config.engine={engine}: the features that are there were made by {there}, and engines must not "
                      "mix; leave it out, or give a new --out.")
-  if engine == ONNX and here and missing:
-    raise ValueError(("the features that are there were made by ONNX Runtime: " if there else f"config.engine={ONNX}: ")
-                     + f"{missing} Or {'give a new --out' if there else 'leave it out'}.")
+  if asked == ONNX and here and (missing := onnx_networks.missing()):
+    raise ValueError(f"config.engine={ONNX}: {missing} Or {'give a new --out' if there else 'leave it out'}.")
   return ConfigDict({**config.to_dict(), "engine": engine})
+
+
+def _suits(config: ConfigDict) -> bool:
+  return config.dtype == "float32" and jax.default_backend() == "cpu" and not onnx_networks.missing()

@@ -121,7 +121,7 @@ def _extract(config: ConfigDict, files: Any, left_out: Any, out: pathlib.Path, a
              shard: Any, processes: int, patience: float, say: Callable[[str], None]) -> Any:
   """Extracts the features of {video: file}; returns the note."""
   kind, networks, persons, overlay = looks
-  config, start = kind.settle(config, extraction_note.read_extraction(out)), time.monotonic()
+  config, start = kind.settle(config, extraction_note.read_extraction(out), here=shard.is_all), time.monotonic()
   recipe = config.to_dict() | about
   contents, unreadable = _digests(files, persons)
   note, todo = _begin(config, out, files, recipe, contents, say, shard, overlay)

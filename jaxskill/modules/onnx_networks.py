@@ -8,7 +8,7 @@ B clips or frames, S spatial axes ([H, W] or [T, H, W]), C channels.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -24,10 +24,18 @@ OPSET, IR_VERSION = 17, 8      # of ONNX; every ONNX Runtime since 2022 reads th
 
 
 def missing() -> str:
-  """Returns which packages are not installed, and the remedy; "" where all are."""
-  names = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+  """Returns which packages are not installed or do not work, and the remedy; "" where all do."""
+  names = [name for name in PACKAGES if not _works(name)]
   are = "are" if len(names) > 1 else "is"
   return f"{' and '.join(names)} {are} not installed: pip install 'jaxskill[onnx]'." if names else ""
+
+
+def _works(name: str) -> bool:
+  try:
+    importlib.import_module(name)
+  except Exception:   # pylint: disable=broad-except   e.g. made for another release of NumPy
+    return False
+  return True
 
 
 class _Graph:
@@ -142,7 +150,7 @@ def load(module: I3D | ResNet, variables: Mapping[str, Any], **options: Any) -> 
     ValueError: if a package is not installed.
   """
   if why := missing():
-    raise ValueError(why)
+    raise ValueError(f"these features are made by ONNX Runtime: {why} Or give a new --out.")
   import onnxruntime
   settings = onnxruntime.SessionOptions()
   settings.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0

@@ -162,12 +162,13 @@ class VideoLoader:
       size: videos that one step can name at most.
       total: step to which further calls go on from `last_step`: their first cycle is read beforehand.
     """
-    step, end, cycles = self._under_way
+    (step, end, cycles), self._under_way = self._under_way, (0, 0, iter(()))     # a call that is broken off leaves none
     if step != first_step or end < last_step:
       end = max(total, last_step)
       cycles = self._cycles(draw, first_step, end, cycle, size)
     yield from itertools.islice(cycles, -(-(last_step - first_step) // cycle))
-    self._under_way = (last_step, end, cycles) if last_step < end else (0, 0, iter(()))    # memory is freed at the end
+    if last_step < end:                                                          # at the end memory is freed
+      self._under_way = last_step, end, cycles
 
   def _cycles(self, draw: Callable[..., Any], first_step: int, last_step: int, cycle: int,
               size: int) -> Iterator[tuple[tuple[dict, ...], Batches]]:

@@ -180,7 +180,7 @@ class Checkpoints:
         leaves = None if difference else orbax_files.read_leaves(self._manager, candidate, expected)
         if leaves and digest(leaves) != record["sha256"]:
           raise ValueError("its arrays differ from the digest stored with them")
-      except (MemoryError, PermissionError, files.OtherFormat):
+      except (MemoryError, PermissionError, ImportError, files.OtherFormat):
         raise   # says nothing about the file, or that it is whole
       except Exception as error:   # pylint: disable=broad-except   any byte may be wrong, so anything may be raised
         self._set_aside(candidate, error)
@@ -247,6 +247,8 @@ class Checkpoints:
       step, future = saving
       try:
         future.result()
+      except ImportError:                      # of Orbax, which comes in with the first save
+        raise
       except Exception as error:   # pylint: disable=broad-except   TensorStore raises a ValueError on a full disk
         self._records.pop(step, None)
         raise _unwritten(self._directory / str(step), error) from error

@@ -53,13 +53,14 @@ def check(trainer: Any) -> dict[str, Any] | None:
   Raises:
     ValueError: if a device has less memory than that: which array is largest, and which options make it smaller.
   """
-  available, found, streamed = trainer.parallel.memory_bytes(), None, 0
+  available, found, streamed, part = trainer.parallel.memory_bytes(), None, 0, 0
   if not trainer.loader.resident:
     streamed = trainer.loader.stream_bytes(len(trainer.method.phases), trainer.num_unique)
+    part = trainer.loader.stream_bytes(1, trainer.num_unique) // 2               # of all videos, as they are assessed
   for what, function, arguments in _programs(trainer):
     program = function.lower(*arguments).compile()
     of_program = needed_bytes(program)
-    needed = of_program + (streamed // 2 if what == STEP else streamed)          # half of it is the step's own
+    needed = of_program + (streamed // 2 if what == STEP else streamed + part)   # the other half is the argument
     if needed > available:
       raise ValueError(_refusal(trainer, what, needed, available, *largest_array(function, arguments)))
     if what == STEP:

@@ -6,8 +6,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from jaxskill import stores
 from jaxskill.data import reading
 from jaxskill.data.dataset import VideoFiles
+from jaxskill.training import run_folder
 
 FEATURES = np.random.default_rng(0).standard_normal((6, 5, 4), np.float32)
 IDS = np.array([4, 0, 5])
@@ -54,13 +56,21 @@ def test_files_that_shrink_vanish_or_change_are_named(path, tmp_path):
   stream = reading.Videos(np.load(path, mmap_mode="r"))
   out, size, files = np.empty((3, 5, 4), np.float32), path.stat().st_size, reading.Videos(video_files(tmp_path))
   os.truncate(path, size - 400)
-  with pytest.raises(OSError, match=r"rgb\.npy: was changed while it is read; start again"):
+  with pytest.raises(OSError, match=r"was changed while it is read; start again.*rgb\.npy"):
     stream.read(IDS, out)
   path.unlink()
   with pytest.raises(FileNotFoundError, match="rgb"):
     stream.read(IDS, out)
   (tmp_path / "5.npy").unlink()
   with pytest.raises(FileNotFoundError, match=r"5\.npy"):
+    files.read(IDS, out)
+  np.save(tmp_path / "5.npy", FEATURES[5, :4])
+  with pytest.raises(OSError, match=r"was changed while it is read.*5\.npy") as raised, \
+       run_folder.saying_what_to_do(stores.place(tmp_path / "run")):
+    files.read(IDS, out)
+  assert raised.value.filename == str(tmp_path / "5.npy")              # not the run's folder is at fault
+  os.truncate(tmp_path / "5.npy", 150)
+  with pytest.raises(OSError, match=r"5\.npy"):
     files.read(IDS, out)
 
 
@@ -70,5 +80,5 @@ def test_a_file_that_ends_while_it_is_read(path, monkeypatch):
   monkeypatch.setattr(reading, "_state", lambda _: stream._known)
   os.truncate(path, path.stat().st_size - 400)
   out = np.empty((3, 5, 4), np.float32)
-  with pytest.raises(OSError, match=r"rgb\.npy: ends too early: it was cut short"):
+  with pytest.raises(OSError, match=r"ends too early: it was cut short.*rgb\.npy"):
     stream.read(IDS, out)

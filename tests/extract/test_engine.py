@@ -33,6 +33,7 @@ def made(asked="auto", dtype="float32"):
     ("auto", "float32", "cpu", "", EARLIER, True, "jax"),             # a folder goes on as it began
     ("auto", "float32", "gpu", "", OF_ONNX, True, "onnxruntime"),
     ("auto", "float32", "cpu", LACKS, OF_ONNX, False, "onnxruntime"),
+    ("auto", "float32", "cpu", LACKS, OF_ONNX, True, "onnxruntime"),  # who has nothing left to do needs none
     ("jax", "float32", "cpu", "", EMPTY, True, "jax"),
     ("onnxruntime", "float32", "gpu", "", EMPTY, True, "onnxruntime"),
 ])
@@ -49,7 +50,7 @@ def test_engine(monkeypatch, asked, dtype, platform, lacks, note, here, expected
 
 @pytest.mark.parametrize("asked,note,message", [
     ("onnxruntime", EMPTY, f"config.engine=onnxruntime: {LACKS} Or leave it out."),
-    ("auto", OF_ONNX, f"the features that are there were made by ONNX Runtime: {LACKS} Or give a new --out."),
+    ("onnxruntime", OF_ONNX, f"config.engine=onnxruntime: {LACKS} Or give a new --out."),
     ("jax", OF_ONNX, "config.engine=jax: the features that are there were made by onnxruntime"),
     ("onnxruntime", EARLIER, "config.engine=onnxruntime: the features that are there were made by jax"),
 ])

@@ -146,11 +146,12 @@ def test_linear_svr(monkeypatch, load_config, two_streams):
 
 
 def test_siamese_names_only_its_own_videos(make, two_streams, quick_compile):
-  """Per replica, the siamese step costs a batch; the unique one the videos of all replicas' batches."""
+  """Where replicas train at once, the siamese step costs each a batch; the unique one the videos of all batches."""
   dataset = two_streams(folds=FOLDS[:1])
   flops = {}
   for encode in ("batch", "unique"):
-    trainer = train.Trainer(make({"train.encode": encode, "train.batch_size": 2, "seeds": (0, 1, 2)}), dataset, Parallel(1))
+    config = make({"train.encode": encode, "train.batch_size": 2, "seeds": (0, 1, 2)})
+    trainer = train.Trainer(config, dataset, Parallel(1), at_once=3)
     lowered = trainer.step.run.lower(trainer.state, trainer.loader.videos, trainer._tables, np.int32(1))
     flops[encode] = lowered.compile().cost_analysis()["flops"]
   assert flops["batch"] < 0.6 * flops["unique"]

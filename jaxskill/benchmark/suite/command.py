@@ -80,7 +80,7 @@ class Suite:
       Stopped: if there is no answer.
     """
     begun = time.monotonic()
-    found = self.ask(min(self.left, START_S), measures.machine, tiny)[0]
+    found = self.ask(max(1.0, min(self.left, START_S)), measures.machine, tiny)[0]
     self._slower.append((time.monotonic() - begun) / _MACHINE_S)
     return found
 
@@ -92,9 +92,10 @@ class Suite:
         self.results["not_run"].append(dict(name=entry.name, group=entry.group, why=why))
         self._say(f"{entry.name}: not run: {why}")
       else:
-        begun = time.monotonic()
+        begun, before = time.monotonic(), len(self.results["lines"])
         self._measure(entry)
-        self._slower.append(max(0.1, (time.monotonic() - begun - entry.rounds_s) / entry.seconds))
+        if len(self.results["lines"]) > before:
+          self._slower.append(max(0.1, (time.monotonic() - begun - entry.rounds_s) / entry.seconds))
         self.write(picture=entry.group != group)
         group = entry.group
     self.end()
@@ -117,21 +118,19 @@ class Suite:
     limit = min(self.left, max(_SHARE * 60 * self.results["minutes"], needed, min(_TIMES * needed, self.left / 2)))
     known = dict(name=entry.name, group=entry.group, beside=entry.beside)
     self._say(f"{entry.name} ...")
-    alone = None
+    if entry.fresh:
+      self.end()                             # or both would hold memory of one device
+      self._shared = Process(entry.devices)
     try:
-      if entry.fresh:
-        self.end()                           # or both would hold memory of one device
-        alone = Process(entry.devices)
-        found = alone.ask(limit, entry.function, known, *entry.arguments)
-      else:
-        found = self.ask(limit, entry.function, known, *entry.arguments)
+      found = self.ask(limit, entry.function, known, *entry.arguments)
     except Stopped as error:
       self.results["not_run"].append(dict(name=entry.name, group=entry.group, why=str(error)))
       self._say(f"  {error}")
       return
-    finally:
-      if alone:
-        alone.end()
+    if entry.fresh:
+      self.end()
+    else:                                    # the peak of its process is that of all before it
+      found = [{name: value for name, value in line.items() if name != "peak_bytes"} for line in found]
     self.results["lines"] += found
     for line in found:
       self._say(f"  {line['name']}: {report.duration(line['median_s'])}, limited by {line['limit']}")
@@ -175,7 +174,7 @@ def run(out: pathlib.Path, minutes: float = 10.0, against: str = "", only: str =
   try:
     say("the machine's own limits ...")
     machine = suite.limits(shape == "tiny")
-    planned = suite.ask(START_S, entries.plan, machine, shape)
+    planned = suite.ask(max(1.0, min(suite.left, START_S)), entries.plan, machine, shape)
     chosen = [entry for entry in planned if re.search(only, f"{entry.group}: {entry.name}")]
     if not chosen:
       raise ValueError(f"--only={only} names nothing of the suite; its groups: {', '.join(entries.GROUPS)}.")
@@ -183,7 +182,8 @@ def run(out: pathlib.Path, minutes: float = 10.0, against: str = "", only: str =
         kind=report.KIND, format=report.FORMAT, machine=machine, shape=shape, minutes=minutes, lines=[], not_run=[],
         load_average=[os.getloadavg()[0]] * 2, command=sys.argv,
         environment={k: v for k, v in sorted(os.environ.items()) if ENVIRONMENT.match(k)})
-    suite.run(chosen)
+    with cli.at_end(suite.end):              # what a process of its own has started hears no Ctrl-C
+      suite.run(chosen)
   except Stopped as error:
     raise ValueError(f"this machine cannot be measured: {error}.") from error
   finally:

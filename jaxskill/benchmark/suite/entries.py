@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -56,7 +55,7 @@ class Planner:
     rates = machine["products"]
     self.fast = TYPES[rates["bfloat16"] >= FASTER * rates["float32"]]      # as `training.operands` decides
     self.slow = next(name for name in TYPES if name != self.fast)
-    self.methods = sorted(module.name for module in pkgutil.iter_modules(systems.__path__))
+    self.methods = systems.names()
 
   def step(self, group: str, method: str, form: str, shape_name: str = "", changes: Mapping[str, Any] | None = None,
            words: str = "", **options: Any) -> Entry:
@@ -122,7 +121,7 @@ class Planner:
     """Yields the start to the first step, of the systems that tell how."""
     for method in self.methods:
       if systems.find(method).start_up:
-        yield Entry(f"{method}, command to first step", GROUPS[5], measures.start_up, (self._shape, method),
+        yield Entry(f"{method}, command to first step", GROUPS[5], measures.start_up, (method,),
                     seconds=6 * _START_S, rounds_s=0.0, fresh=True)
 
   def extractions(self) -> Iterator[Entry]:

@@ -9,7 +9,6 @@ cores, "beside": the name of the line that it is to be compared with, and "note"
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,10 +18,11 @@ import jax
 import numpy as np
 
 from jaxskill import cli, measured
-from jaxskill.benchmark import contenders, extraction, soft_dtw, start
+from jaxskill.benchmark import contenders, extraction, first_step, soft_dtw
 from jaxskill.benchmark.suite import roof
 from jaxskill.benchmark.systems import find
 from jaxskill.modules.soft_dtw import wavefront
+from jaxskill.training.host_memory import host_cores
 
 ROUNDS, ROUND_S, MOST_S = 5, 0.3, 12.0      # of a line: rounds, seconds of each at least, and of all at most (but 2)
 STREAMED = 8                                # steps of a call at least, where features are streamed
@@ -42,7 +42,7 @@ def machine(tiny: bool) -> list[dict[str, Any]]:
     refusal = str(error)
   return [made.ready | dict(
       layouts=made.layouts, products={dtype: made.products(dtype) for dtype in made.layouts},
-      bandwidth=made.bandwidth(), no_kernels=refusal, cpus=os.cpu_count(),
+      bandwidth=made.bandwidth(), no_kernels=refusal, cpus=host_cores(),
       device=measured.kind(jax.devices()[0]))]
 
 
@@ -127,7 +127,13 @@ def alignment(line: dict[str, Any], layouts: Mapping[str, str], tiny: bool, form
     function, place = soft_dtw.jax_function(name, 0.1, devices)
     data = [place(array) for array in soft_dtw.series(pairs, segments, width)]
     begun = time.perf_counter()
-    function(*data)
+    try:
+      function(*data)
+    except Exception as error:   # pylint: disable=broad-except   of a kernel, say; the others go on
+      if not functions:
+        raise
+      line = line | dict(note=f"{form}: {type(error).__name__}: {str(error).partition(chr(10))[0][:200]}")
+      continue
     first, begun = time.perf_counter() - begun, time.perf_counter()
     function(*data)
     once = time.perf_counter() - begun
@@ -140,7 +146,7 @@ def alignment(line: dict[str, Any], layouts: Mapping[str, str], tiny: bool, form
   work |= dict(busy=busy) if len(forms) == 1 else {}
   name = line["name"].partition(",")[0]
   return [finish(line | known[form] | work | dict(name=f"{name}, {form}"), taken[form], layouts, tiny)
-          for form in forms]
+          for form in functions]
 
 
 def _calls(function: Callable[..., Any], data: Sequence[Any], count: int) -> Callable[[], float]:
@@ -180,12 +186,10 @@ def decoder(line: dict[str, Any], seconds: int) -> list[dict[str, Any]]:
                  [1 / found["frames_per_s"]], {}, False)]
 
 
-def start_up(line: dict[str, Any], shape_name: str, method: str) -> list[dict[str, Any]]:
-  """Measures the start of a process to the end of its first steps, with a cold and with a warm compilation cache."""
-  config, official = cli.read_config(method)
-  shape = find(method).shapes[shape_name]
-  found = start.measure(contenders.configure(config, "unique", shape, official), shape, "", lambda _: None, rounds=1)
-  return [finish(line | dict(name=f"{line['name']}, {dtype}, {kind}", host_work=True,
-                             note=", ".join(f"{part} {seconds:.2f}" for part, seconds in times["marks"].items())),
-                 [times["first_step_s"]], {}, False)
-          for (dtype, both) in found["starts"].items() for kind, times in both.items()]
+def start_up(line: dict[str, Any], method: str) -> list[dict[str, Any]]:
+  """Measures the command of training up to the end of its first step, with a cold and with a warm compilation cache."""
+  found = first_step.measure(["--config", method], 1, lambda _: None)
+  return [finish(line | dict(name=f"{line['name']}, {kind}", host_work=True,
+                             note=", ".join(f"{part} {seconds:.2f}" for part, seconds in one["parts"].items())),
+                 one["wall"], {}, False)
+          for kind, one in found["starts"].items()]

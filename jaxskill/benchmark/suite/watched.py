@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import multiprocessing
 import multiprocessing.connection
 import os
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -38,28 +40,34 @@ class Process:
     Raises:
       Stopped: if there is no answer.
     """
-    self._pipe.send((function, arguments))
-    if not self._pipe.poll(limit):
-      self.end()
-      raise Stopped(f"stopped after {limit:.0f} s")
     try:
-      answer, fault = self._pipe.recv()
+      self._pipe.send((function, arguments))
+      answered = self._pipe.poll(limit)
+      answer, fault = self._pipe.recv() if answered else ([], "")
     except (EOFError, OSError):
       self._process.join(5)
       raise Stopped(f"its process ended with status {self._process.exitcode}, out of memory perhaps") from None
+    if not answered:
+      self.end()
+      raise Stopped(f"stopped after {limit:.0f} s")
     if fault:
       raise Stopped(fault)
     return answer
 
   def end(self) -> None:
-    """Ends the process, and gives back what it held."""
+    """Ends the process with those that it has started, and gives back what it held."""
+    if (number := self._process.pid) and self._process.is_alive() and hasattr(os, "killpg"):
+      with contextlib.suppress(ProcessLookupError, PermissionError):     # it has not begun, and leads no group yet
+        os.killpg(number, signal.SIGKILL)
     self._process.kill()
-    self._process.join()
+    self._process.join(10)                 # one that hangs in a driver is left alone
     self._pipe.close()
 
 
 def _serve(pipe: multiprocessing.connection.Connection, devices: int) -> None:
   """Answers until the other end is gone."""
+  if hasattr(os, "setpgid"):
+    os.setpgid(0, 0)                       # what it starts ends with it
   os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")        # others may measure on the same device
   jax.config.update("jax_compilation_cache_dir", None)                   # a compilation that is timed is no cached one
   if devices > 1 and "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
@@ -69,11 +77,18 @@ def _serve(pipe: multiprocessing.connection.Connection, devices: int) -> None:
       function, arguments = pipe.recv()
     except (EOFError, OSError):
       return
+    except ImportError as error:                                         # of the module of the function
+      pipe.send((None, _in_words(error)))
+      continue
     try:
       answer = function(*arguments), ""
     except BaseException as error:   # pylint: disable=broad-except   is said, and the others go on
-      answer = None, f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else 'no message'}"
+      answer = None, _in_words(error)
     pipe.send(answer)
     del answer
     jax.clear_caches()
     gc.collect()
+
+
+def _in_words(error: BaseException) -> str:
+  return f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else 'no message'}"
