@@ -103,8 +103,10 @@ def _read(workdir: str | os.PathLike[str]) -> dict[str, Any]:
 def _check_alike(names: tuple[str, str], two: tuple[Mapping[str, Any], Mapping[str, Any]]) -> None:
   """Refuses two runs whose numbers do not belong into one table."""
   where: Any = tuple(f"in {name}" for name in names)
-  for path, remedy in (("config", "collect runs of one config"), ("audit", "their data differ")):
-    if found := run_folder.differences(two[0][path], two[1][path], where, path, MAY_DIFFER):
+  configs, audits = [run_folder.completed(one["config"]) for one in two], [one["audit"] for one in two]
+  for path, (there, here), remedy in (("config", configs, "collect runs of one config"),
+                                      ("audit", audits, "their data differ")):
+    if found := run_folder.differences(there, here, where, path, MAY_DIFFER):
       raise ValueError(f"{found}: one table cannot hold both; {remedy}.")
 
 

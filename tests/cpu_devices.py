@@ -31,6 +31,7 @@ def worker(config, *overrides):
   from jaxskill.training import parallel, sizes
   cli.use_compilation_cache()
   config, _ = cli.read_config(config, overrides)
+  config.train.epochs = 10 ** 6            # it must not end while it is timed
   dataset = data.load(config.data)
   trainer = train.Trainer(sizes.decide(config, dataset), dataset, parallel.Parallel())
   trainer.take(STEPS)

@@ -39,7 +39,7 @@ from jaxskill.data.dataset import SkillDataset
 from jaxskill.data.published import rehab_pile
 from jaxskill.evaluate import metrics, simple_baselines
 from jaxskill.reproduce import runs
-from jaxskill.training import sizes
+from jaxskill.training import kernels, sizes
 
 CONFIG = "configs/core.py:rehab_pile,statistics"
 RIDGE = "ridge on statistics of motion"
@@ -71,6 +71,8 @@ def configure(file: str, seeds: int, overrides: Sequence[str]) -> ConfigDict:
                      f"{CONFIG}.")
   config.update(seeds=tuple(range(seeds)), plots=False)
   config.data.statistics = rehab_pile.STREAM            # of the ridge regression, whatever the model reads
+  if kernels.FIELD in config.model:
+    config.model[kernels.FIELD] = "scan"                # as in all tables: one form on every machine
   return config
 
 

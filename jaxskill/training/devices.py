@@ -6,7 +6,7 @@ batch use a core each. They sum gradients in another order, so a run that goes o
 
 from __future__ import annotations
 
-import json
+import contextlib
 import math
 import os
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from jaxskill import methods, stores
-from jaxskill.training import sizes
+from jaxskill.training import run_folder, sizes
 from jaxskill.training.config_checks import check
 from jaxskill.training.host_memory import host_cores
 
@@ -38,10 +38,13 @@ def prepare(configs: Sequence[ConfigDict], workdir: epath.PathLike) -> None:
   """
   for config in configs:
     check(config)
+  if _told() or jax.distributed.is_initialized():
+    return
   began = _recorded(stores.place(workdir))
   count = configs[0].get("devices") or (_gaining(configs) if began is None else began)
-  if count > 1 and not _told() and not jax.distributed.is_initialized():
-    jax.config.update("jax_num_cpu_devices", count)
+  if count > 1:
+    with contextlib.suppress(RuntimeError):                   # JAX has started, and stays with what it shows
+      jax.config.update("jax_num_cpu_devices", count)
 
 
 def decide(config: ConfigDict, workdir: epath.Path) -> ConfigDict:
@@ -86,10 +89,6 @@ def _told() -> bool:
 
 def _recorded(workdir: epath.Path) -> int | None:
   """Returns the number that a run in `workdir` began with, 0 if it has recorded none; None where there is no run."""
-  try:
-    stored = json.loads((workdir / "config.json").read_text(encoding="utf-8"))["devices"]
-  except FileNotFoundError:
-    return None
-  except (OSError, ValueError, KeyError, TypeError, RecursionError):
-    return 0                                                  # a damaged file is refused where the folder is claimed
-  return stored if isinstance(stored, int) and stored > 0 else 0
+  found = run_folder.recorded(workdir)
+  stored = None if found is None else found.get("devices")
+  return None if found is None else stored if isinstance(stored, int) and stored > 0 else 0

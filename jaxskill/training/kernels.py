@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import jax
@@ -10,6 +9,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from jaxskill.modules.soft_dtw import wavefront
+from jaxskill.training import run_folder
 from jaxskill.training.parallel import on_first_process
 
 FIELD = "soft_dtw"      # of config.model, where a method aligns by soft-DTW
@@ -32,18 +32,16 @@ def decide(config: ConfigDict, workdir: epath.Path, device: jax.Device) -> tuple
   form = before or on_first_process(lambda: wavefront.faster_form(device))
   decided = config.copy_and_resolve_references()
   decided.model[FIELD] = form
-  if before:
-    return decided, f"soft-DTW: {form}, as this run began" if form != "scan" else ""
   if device.platform == "cpu":
     return decided, ""                                   # which has no other form
+  if before:
+    return decided, f"soft-DTW: {form}, as this run began" if form != "scan" else ""
   why = "was faster here" if form == "kernel" else "has not been found faster here by jaxskill.benchmark --suite"
   return decided, f"soft-DTW: {form} (the kernel {why}; config.model.soft_dtw names one)"
 
 
 def _recorded(workdir: epath.Path) -> str:
   """Returns the form that a run in `workdir` began with, "" where there is none; earlier versions had the scan."""
-  try:
-    stored = json.loads((workdir / "config.json").read_text(encoding="utf-8"))["model"].get(FIELD, "scan")
-  except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-    return ""                                            # a damaged file is refused where the folder is claimed
+  model = (run_folder.recorded(workdir) or {}).get("model")
+  stored = model.get(FIELD, "scan") if isinstance(model, dict) else ""
   return stored if stored in wavefront.IMPLEMENTATIONS and stored != "auto" else ""

@@ -6,7 +6,6 @@ fast on others.
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
@@ -18,6 +17,7 @@ from ml_collections import ConfigDict
 
 from jaxskill import measured
 from jaxskill.modules.layers import dot
+from jaxskill.training import run_folder
 from jaxskill.training.parallel import float32_products, on_first_process
 
 TYPES = ("float32", "bfloat16")
@@ -77,10 +77,8 @@ def _measure(device: jax.Device) -> float:
 
 def _recorded(workdir: epath.Path) -> str:
   """Returns the type that a run in `workdir` began with, "" where there is none."""
-  try:
-    stored = json.loads((workdir / "config.json").read_text(encoding="utf-8"))["train"]["dtype"]
-  except (OSError, ValueError, KeyError, TypeError, RecursionError):
-    return ""                                            # a damaged file is refused where the folder is claimed
+  train = (run_folder.recorded(workdir) or {}).get("train")
+  stored = train.get("dtype") if isinstance(train, dict) else ""
   return stored if stored in TYPES else ""
 
 

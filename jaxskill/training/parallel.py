@@ -81,7 +81,7 @@ class Parallel:
     self.local = [d for d in self.devices if d.process_index == jax.process_index()]
     self.main = jax.process_index() == 0
     if count and count > self.count:
-      raise ValueError(f"{count} devices were asked for but JAX sees {self.count}.")
+      raise ValueError(f"config.devices={count}, but JAX sees {self.count}; give at most that, or leave it out.")
     if self.count > 1:
       self._place = jax.pmap(lambda x: x, AXIS, devices=self.devices)
       self._copy = jax.pmap(lambda tree, _: tree, AXIS, in_axes=(None, 0), out_axes=None, devices=self.devices)

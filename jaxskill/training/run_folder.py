@@ -88,6 +88,19 @@ def claim(workdir: epath.Path, config: ConfigDict) -> None:
                      "is there.")
 
 
+def recorded(workdir: epath.Path) -> dict[str, Any] | None:
+  """Returns the config of the run in a folder; None where there is none, {} where it cannot be read."""
+  path = workdir / "config.json"
+  try:
+    with stores.as_os_error(path):
+      stored = json.loads(path.read_text(encoding="utf-8"))
+  except FileNotFoundError:
+    return None
+  except (OSError, ValueError, RecursionError):            # is refused where the folder is claimed
+    return {}
+  return stored if isinstance(stored, dict) else {}
+
+
 def completed(content: Mapping[str, Any]) -> dict[str, Any]:
   """Returns a config as a dict with the fields that configs of earlier versions lack."""
   model = content.get("model")

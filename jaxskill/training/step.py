@@ -290,6 +290,8 @@ class Pieces:
   def _in_turn(self, train: Callable[..., Any], state: TrainState, *rest: Any) -> tuple[TrainState, Any]:
     """Returns what `train` gives, called for as many replicas as train at once, one call after the other.
 
+    The map holds the states of all of them twice: those that come in are read while the new ones are written.
+
     Args:
       train: (state, *rest) of some replicas -> their state, and metrics `[cycles, replicas]`.
       rest: leading axis R.

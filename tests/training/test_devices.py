@@ -6,8 +6,9 @@ import types
 import jax
 import pytest
 
-from jaxskill import train
-from jaxskill.training import devices
+from jaxskill import stores, train
+from jaxskill.training import devices, run_folder
+from tests import strict
 
 
 @pytest.fixture
@@ -75,6 +76,21 @@ def test_what_the_user_told_jax_holds_and_hosts_have_one_each(machine, load_conf
   assert not shown
   with pytest.raises(ValueError, match="config.devices=-1 must be a number of devices, or 0"):
     devices.prepare([load_config(changes={"devices": -1})], tmp_path / "run")
+
+
+def test_jax_that_has_started_stays_with_what_it_shows(load_config, tmp_path, monkeypatch):
+  monkeypatch.delenv("XLA_FLAGS")
+  monkeypatch.setattr(devices, "host_cores", lambda: 2)
+  assert jax.device_count() == 8
+  devices.prepare([load_config("skilldiff")], tmp_path / "run")
+
+
+def test_a_store_that_cannot_be_read_is_told_where_the_folder_is_claimed(monkeypatch):
+  def refuse(*_, **__):
+    raise RuntimeError("no credentials")
+  monkeypatch.setattr(strict.StrictPath, "read_text", refuse)
+  assert run_folder.recorded(stores.place("strict://bucket/run")) == {}
+  assert devices._recorded(stores.place("strict://bucket/run")) == 0
 
 
 def test_the_number_is_recorded(load_config, tmp_path, caplog):

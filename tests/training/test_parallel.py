@@ -77,7 +77,7 @@ def test_all_devices():
   p = Parallel()
   assert p.count == len(jax.devices()) == 8 and p.main and Parallel(3).count == 3
   assert [p.padded(n) for n in (1, 8, 9)] == [8, 8, 16] and Parallel(1).padded(7) == 7
-  with pytest.raises(ValueError, match="9 devices were asked for but JAX sees 8"):
+  with pytest.raises(ValueError, match="config.devices=9, but JAX sees 8; give at most that"):
     Parallel(9)
 
 
