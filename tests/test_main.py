@@ -463,6 +463,7 @@ def test_one_device_of_eight_has_the_bits_of_one_alone(run, environment, whole, 
   assert results(tmp_path)["params_sha256"] == results(whole[0])["params_sha256"]
 
 
+@pytest.mark.slow
 def test_a_run_of_two_devices_that_was_killed_goes_on_on_two(start, run, tmp_path):
   whole, killed = tmp_path / "whole", tmp_path / "killed"
   brief = [CONFIG, *SIMULATED, "--config.plots=False", "--config.train.epochs=40", "--config.train.eval_steps=400"]

@@ -58,6 +58,7 @@ def test_models_of_folds_scores_and_seeds(read, quick_compile):
   assert len(trainer.dataset.labels("further1")) == 40
 
 
+@pytest.mark.slow
 def test_command_line(capsys, tmp_path, monkeypatch):
   monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")      # of the processes that it starts
   forms = ["official+bfloat16+F2+C2+D1"] + (["torch+autocast"] if importlib.util.find_spec("torch") else [])

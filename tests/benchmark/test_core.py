@@ -93,6 +93,7 @@ def test_peer_votes_as_we_do(read):
   np.testing.assert_allclose(scores[0][:3], theirs, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_command_line(capsys, tmp_path, monkeypatch):
   monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")      # of the processes that it starts
   forms = ["vote+D1"] + (["torch+vote"] if importlib.util.find_spec("torch") else [])

@@ -14,6 +14,7 @@ SMALL = ("data.frames.count=26", "data.frames.size=(44,36)", "model.i3d.crop=32"
          "model.num_leaves=4", "model.exemplars.count=2")
 
 
+@pytest.mark.slow
 def test_a_step_is_measured(monkeypatch, quick_compile):
   del quick_compile
   monkeypatch.setattr(cli, "use_compilation_cache", lambda: None)          # of the process of the tests

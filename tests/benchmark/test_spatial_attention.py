@@ -99,6 +99,7 @@ def test_peer_computes_its_golden_file(golden, golden_name):
     np.testing.assert_allclose(value, expected[name], rtol=0, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_command_line(capsys, tmp_path, monkeypatch):
   monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")      # of the processes that it starts
   forms = ["bfloat16+stream+D1", "float32+inscan+D1"] + (["torch+autocast"] if importlib.util.find_spec("torch") else [])
