@@ -66,4 +66,4 @@ def test_a_run_that_cannot_fit_writes_nothing(quick_compile, load_config, make_d
 @pytest.mark.parametrize("count,text", [(0, "0.0 KiB"), (1023, "1.0 KiB"), (2 ** 20, "1.0 MiB"), (3 * 2 ** 29, "1.5 GiB"),
                                         (1054954068816, "982.5 GiB"), (10 ** 18, "909494.7 TiB")])
 def test_sizes_in_words(count, text):
-  assert memory._size(count) == text
+  assert memory.in_words(count) == text

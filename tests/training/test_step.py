@@ -358,15 +358,13 @@ def test_models_two_after_two_are_those_at_once(load_config, make_dataset, quick
       np.testing.assert_allclose(ours[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
 
 
-def test_one_of_several_models_has_the_bits_of_a_run_of_its_own(load_config, make_dataset, quick_compile):
-  """On a CPU, where one trains after the other; seeds of a fold, as compiled here (other systems may differ by 1e-8)."""
+def test_one_of_several_models_gets_what_it_gets_alone(load_config, make_dataset, quick_compile):
+  """On a CPU, where one trains after the other: seeds of a fold. XLA compiles the loop otherwise, so but for rounding."""
   runs = [trained(load_config(changes=NOISY | {"train.epochs": 2, "seeds": seeds}), make_dataset())[0]
           for seeds in ((0, 3, 5), (3,))]
   assert [(run.at_once, len(run.replicas)) for run in runs] == [(1, 3), (1, 1)]
   several, alone = runs
-  of_one = lambda tree: jax.tree.map(lambda x: np.asarray(x)[1:2], tree)
-  for part in ("params", "opt_state"):
-    assert_identical(of_one(getattr(several.state, part)), getattr(alone.state, part))
+  assert_states_close(several.state, alone.state, replica=1)
 
 
 def test_models_at_once_divide_their_number():
