@@ -104,5 +104,6 @@ def _read_whole(file: Any, place: np.ndarray) -> None:
     room = room[count:]
 
 
-def _changed(file: Any) -> OSError:
-  return OSError(errno.ESTALE, "was changed while it is read; start again with what it holds now", file)
+def _changed(file: str | os.PathLike[str] | None) -> OSError:
+  name = None if file is None else os.fspath(file)
+  return OSError(errno.ESTALE, "was changed while it is read; start again with what it holds now", name)

@@ -32,7 +32,8 @@ def test_the_command_measures_writes_and_compares(tmp_path, monkeypatch, capsys)
   name = f"core {step['dtype']}"                          # whichever is the slower type of so small products
   assert [step["name"], alignment["name"]] == [name, "soft-DTW 2 x 5, scan"] and results["format"] == 1
   assert results["machine"]["device"] == measured.kind(measures.jax.devices()[0])
-  assert step["compile_s"] > 0 and step["program_bytes"] > 0 and step["peak_bytes"] > 1e8 and step["flops"] == 230912
+  assert step["compile_s"] > 0 and step["program_bytes"] > 0 and step["flops"] == 230912
+  assert "peak_bytes" not in step                         # it shares its process: that peak would be another's
   assert step["bytes"] >= 131672                          # parameters and Adam's moments, twice
   for line in results["lines"]:
     assert 0 < line["min_s"] <= line["median_s"] <= line["max_s"] and 2 <= len(line["rounds"]) <= measures.ROUNDS
