@@ -119,6 +119,9 @@ def alignment(line: dict[str, Any], layouts: Mapping[str, str], tiny: bool, form
     line: its "name" up to a comma is followed by that of the form.
     forms: of `soft_dtw.OURS`, with "+D2" for two devices.
     shape: pairs and segments; width: channels.
+
+  Raises:
+    Exception: whatever the first form raises; of the others that is a note.
   """
   pairs, segments = shape
   known, functions = {}, {}
