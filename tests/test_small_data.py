@@ -125,4 +125,4 @@ def test_command_line_refuses_what_does_not_fit_into_memory(root, tmp_path):
   assert done.returncode == 2 and not (tmp_path / "run").exists(), done.stderr[-2000:]
   fault = done.stderr[done.stderr.rindex("jaxskill: "):]
   assert "one step of training needs about" in fault and len(fault.strip().splitlines()) == 1
-  assert "config.data.rows_per_second" in fault and "config.train.batch_size" in fault and "float32[2, " in fault
+  assert "config.data.rows_per_second" in fault and "config.train.batch_size" in fault and "float32[" in fault

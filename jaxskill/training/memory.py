@@ -92,8 +92,8 @@ def _refusal(trainer: Any, what: str, needed: int, available: int, shape: tuple[
     remedies.append(f"lower config.train.batch_size (now {batch}, about {max(1, int(0.8 * share * batch))} should fit)")
   if trainer.loader.resident and trainer.loader.bytes > needed / 2:
     remedies.append("lower config.data.device_budget, so that features stream")
-  if len(trainer.replicas) > 1:
-    remedies.append(f"train fewer models at once (now {len(trainer.replicas)} folds, seeds and criteria)")
+  if trainer.at_once > 1:
+    remedies.append(f"train fewer models at once (now {trainer.at_once} folds, seeds and criteria)")
   if trainer.parallel.count > 1 and trainer.parallel.devices[0].platform == "cpu":
     remedies.append(f"set config.devices=1 (now {trainer.parallel.count}, which share the machine's memory)")
   return (f"{dataset.source}: {what} needs about {in_words(needed)} of memory, and a device has {in_words(available)}; "
