@@ -13,6 +13,7 @@ from jaxskill import files
 if TYPE_CHECKING:
   import jax
 
+CPUS = pathlib.Path("/proc/cpuinfo")          # of Linux
 FASTER = 1.2                    # another form is taken where it is so many times as fast: a step does more than that
 OPERANDS = "operands.json"      # how many times as fast products of bfloat16 are as those of float32
 SOFT_DTW = "soft_dtw.json"      # how many times as fast soft-DTW's kernel is as its scan, at every size that was timed
@@ -24,11 +25,14 @@ def kind(device: jax.Device) -> str:
   if device.platform != "cpu":
     return f"{device.device_kind}, jax {jax.__version__}"
   try:
-    lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    lines = CPUS.read_text(encoding="utf-8").splitlines()
   except OSError:                                        # another system than Linux
     lines = []
-  named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-  return f"{named[0] if named else platform.processor() or platform.machine()}, jax {jax.__version__}"
+  said = {name.strip(): words.split() for name, _, words in (line.partition(":") for line in lines)}
+  # Virtual machines give one name to processors with instructions for bfloat16 and without.
+  fast = [word for word in said.get("flags", said.get("Features", [])) if "bf16" in word]
+  named = " ".join(said.get("model name", [])) or platform.processor() or platform.machine()
+  return " ".join([named, *fast]) + f", jax {jax.__version__}"
 
 
 def place() -> pathlib.Path | None:

@@ -57,6 +57,15 @@ def test_the_device_at_hand_is_measured(monkeypatch, tmp_path):
   assert 1e-3 < operands.speed(jax.devices()[0]) < 1e3
 
 
+def test_processors_of_one_name_with_other_instructions_are_other_kinds(monkeypatch, tmp_path):
+  kinds = []
+  for flags in ("fpu avx512_bf16 amx_bf16", "fpu avx2"):
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nmodel name\t: A Processor\nflags\t\t: {flags}\n\n" * 2)
+    monkeypatch.setattr(measured, "CPUS", tmp_path / "cpuinfo")
+    kinds.append(measured.kind(jax.devices()[0]).partition(",")[0])
+  assert kinds == ["A Processor avx512_bf16 amx_bf16", "A Processor"]
+
+
 def test_a_run_records_its_type_and_keeps_it(machine, load_config, tmp_path, capsys):
   config = load_config(changes={"train.epochs": 1})
   machine(2.5)
