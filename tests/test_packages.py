@@ -29,7 +29,6 @@ def test_every_folder_of_code_is_installed():
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
   """The folder that a wheel is unpacked in."""
-  pytest.importorskip("setuptools", minversion="77")
   source, unpacked = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
   caches = shutil.ignore_patterns("__pycache__")
   for name in ("jaxskill", "configs"):
