@@ -2,14 +2,17 @@
 
 import functools
 import json
+import os
 import pathlib
+import shutil
 import tempfile
+import time
 
 import numpy as np
 
 from jaxskill import assess, data, train
 from jaxskill.training import finished_run
-from tests.conftest import small_config
+from tests.conftest import CACHE, small_config
 
 SYSTEMS = dict(
     pros_cons={}, core={"model.num_leaves": 4}, skilldiff={"model.segments": 3, "model.width": 6, "model.head_hidden": 4, "model.bandwidth": 7},
@@ -24,14 +27,17 @@ QUICK = {"plots": False, "seeds": (0, 1), "train.epochs": 1, "data.simulated.var
 
 
 class Run:
-  """A trained system, its data and its results, and features of its videos as a user would save them."""
+  """A trained system, its data and its results, and features of its videos as a user would save them.
 
-  def __init__(self, root, system):
+  Workers share `workdir`, which one of them trains; `folder` is of this one.
+  """
+
+  def __init__(self, workdir, folder, system):
     config = small_config(system, "simulated", QUICK | SIZES.get(system, {}))
-    self.workdir, self.folder, self.dataset = root / "run", root / "features", data.load(config.data)
-    self.results = train.run(config, self.workdir, self.dataset)
-    self.folder.mkdir(exist_ok=True)
-    self.labels = root / "labels.csv"
+    self.workdir, self.folder, self.dataset = workdir, folder, data.load(config.data)
+    train_once(config, workdir, self.dataset)
+    self.results = json.loads((workdir / "results.json").read_text())
+    self.labels = folder / "labels.csv"
     self.labels.write_text("video,category,difficulty\n" + "".join(
         f"{video},{category},{difficulty}\n" for video, category, difficulty in
         zip(self.dataset.videos, self.dataset.category, self.dataset.difficulty)))
@@ -57,6 +63,23 @@ def changed(folder, about=lambda about: about, **arrays):
   np.savez(folder / finished_run.FILE, **{name: values for name, values in content.items() if values is not None})
 
 
+def train_once(config, workdir, dataset):
+  """Trains, or waits for the worker that does; after one that failed, tries again."""
+  ended = workdir.with_suffix(".ended")
+  while not ended.exists():
+    try:
+      workdir.mkdir(parents=True)
+    except FileExistsError:
+      time.sleep(0.05)
+      continue
+    try:
+      train.run(config, workdir, dataset)
+    except BaseException:
+      shutil.rmtree(workdir)
+      raise
+    ended.touch()
+
+
 @functools.cache
 def _folder():
   return tempfile.TemporaryDirectory(prefix="jaxskill_own_videos_")
@@ -65,4 +88,6 @@ def _folder():
 @functools.cache
 def trained(system):
   """The `Run` of a system."""
-  return Run(pathlib.Path(_folder().name) / system, system)
+  folder = pathlib.Path(_folder().name) / system
+  folder.mkdir()
+  return Run(pathlib.Path(os.environ[CACHE]) / "runs" / system, folder, system)

@@ -30,7 +30,7 @@ from tests.conftest import small_config
 METHODS = methods.names()
 SIAMESE, STREAMED = {"train.encode": "siamese"}, {"data.device_budget": 0.0}
 FORMS = {          # of the step: changes of the config, devices, all models at once or, as the variant, one after the other
-    "siamese and streamed": (SIAMESE | STREAMED, 1, True),
+    "padded, streamed, siamese": (SIAMESE | STREAMED, 1, True),
     "on eight": ({}, 8, False),
     "padded, streamed to eight": (STREAMED, 8, True),
 }
@@ -46,8 +46,10 @@ def has_variant(method, option):
 
 VARIANTS = [(method, "simulated") for method in METHODS] + [
     (method, f"simulated,{option}") for option in ("official", "pairs") for method in METHODS if has_variant(method, option)]
-# Methods that others are compared with: what all methods share is quickly tested by the others.
+# What all methods share is quickly tested by some: not by those that others are compared with, and of the variants by
+# those that take other steps: a half step that leaves gradients to the next one, and labels of pairs.
 COMPETITORS = ("lstm", "ms_lstm", "usdl", "whos_better")
+OTHER_STEPS = ("pros_cons", "simulated,official"), ("skilldiff", "simulated,pairs")
 
 
 def either(slow, *values, name):
@@ -55,18 +57,26 @@ def either(slow, *values, name):
   return pytest.param(*values, marks=[pytest.mark.slow] * slow, id=name)
 
 
-every_method = pytest.mark.parametrize("method", METHODS)
+def variants(slow):
+  """Every variant, of which some are slow."""
+  return pytest.mark.parametrize("variant", [either(slow(*variant), variant, name="-".join(variant))
+                                             for variant in VARIANTS], indirect=True)
+
+
+def like_others(method, option):
+  """Whether a variant takes steps as others do."""
+  return method in COMPETITORS or option != "simulated" and (method, option) not in OTHER_STEPS
+
+
 most_methods = pytest.mark.parametrize("method", [
     either(method in COMPETITORS, method, name=method) for method in METHODS])
-every_variant = pytest.mark.parametrize("variant", VARIANTS, ids="-".join, indirect=True, scope="module")
-most_variants = pytest.mark.parametrize("variant", [
-    either(variant[0] in COMPETITORS, variant, name="-".join(variant)) for variant in VARIANTS],
-    indirect=True, scope="module")
-every_form = pytest.mark.parametrize("variant, form", [          # of other variants where most is new at once
-    either(variant[0] in COMPETITORS or variant[1] != "simulated" and form == "on eight", variant, form,
-           name="-".join((*variant, form)))
-    for variant in VARIANTS for form in FORMS if variant[1] == "simulated" or form.endswith("eight")],
-    indirect=["variant"], scope="module")
+defaults_and_other_steps = variants(lambda method, option: option != "simulated" and like_others(method, option))
+most_variants = variants(like_others)
+most_defaults = variants(lambda method, option: method in COMPETITORS or option != "simulated")
+every_form = pytest.mark.parametrize("variant, form", [
+    either(like_others(*variant) or (variant[1] == "simulated") == (form == "padded, streamed to eight"), variant, form,
+           name="-".join((*variant, form))) for variant in VARIANTS for form in FORMS],
+    indirect=["variant"])
 
 
 ONE_STEP = {"train.steps_per_call": 1}
@@ -158,12 +168,12 @@ def few_optimisations():
   jax.config.update("jax_disable_most_optimizations", True)
   yield
   jax.config.update("jax_disable_most_optimizations", False)
+  variant_of.cache_clear()
 
 
-@pytest.fixture(scope="module")
-def variant(request, few_optimisations):
-  """A variant of a method, trained on one device in calls of a step a phase, each video of a step encoded once."""
-  configure = functools.partial(make_config, *request.param)
+@functools.cache
+def variant_of(method, option):
+  configure = functools.partial(make_config, method, option)
   config = configure(changes=ONE_STEP)
   dataset = make_dataset(config)
   trainer = ready(config, dataset)
@@ -173,6 +183,12 @@ def variant(request, few_optimisations):
   with nothing_compiles():
     trainer.measure()
   return Trained(configure, dataset, trainer, trainer.assess(everything=True), first)
+
+
+@pytest.fixture
+def variant(request):
+  """A variant of a method, trained on one device in calls of a step a phase, each video of a step encoded once."""
+  return variant_of(*request.param)
 
 
 def flat(tree):
@@ -225,7 +241,7 @@ def assert_answers_close(actual, expected, replica=None):
 # The step
 
 
-@every_variant
+@defaults_and_other_steps
 def test_shapes_and_finite_numbers(variant):
   """Every parameter is trained by some phase; all numbers of the state and of the answers are finite float32."""
   trainer, count, videos = variant.trainer, len(variant.trainer.replicas), variant.dataset.num_videos
@@ -278,8 +294,9 @@ def test_a_replica_equals_a_run_of_its_own(variant):
       assert len({one.tobytes() for one in value}) == len(value), name          # no two have trained alike
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@every_method
+@pytest.mark.parametrize("method, dtype", [
+    either(method in COMPETITORS or dtype == "float32" and method != "core", method, dtype, name=f"{method}-{dtype}")
+    for method in METHODS for dtype in ("float32", "bfloat16")])
 def test_lowers_for_accelerators(method, dtype, monkeypatch):
   """In the form that they get; products of bfloat16 are there where the config says so, and only there."""
   config = make_config(method, changes={"train.dtype": dtype})
@@ -293,7 +310,7 @@ def test_lowers_for_accelerators(method, dtype, monkeypatch):
     assert ("bf16" in text) == (dtype == "bfloat16"), platform
 
 
-@most_variants
+@most_defaults
 def test_gradients_in_bfloat16(variant, monkeypatch):
   """The first gradients of every parameter are near those in float32, and not the same.
 
@@ -391,11 +408,11 @@ def test_every_picture_changes_with_its_data(method, tmp_path, coarse_pictures):
   history = [dict(step=1, replicas=[dict(test=0.5, validation=0.4)] * len(trainer.replicas))]
   (tmp_path / "metrics.jsonl").write_text(json.dumps(dict(step=1, loss=[0.5], accuracy=[0.5])) + "\n")
   before = pictures_of(tmp_path, trainer, history, answers)
-  assert pictures_of(tmp_path, trainer, history, answers) == before
   kinds = [kind for kind in ("attention", "segments", "maps", "alignment", "distribution") if jax.tree.leaves(getattr(answers, kind))]
   changed = {"training"}
   history[0]["replicas"][0]["test"] = 0.7
-  assert pictures_of(tmp_path, trainer, history, answers)["training"] != before["training"]
+  after = pictures_of(tmp_path, trainer, history, answers)
+  assert {name for name in before if after[name] != before[name]} == changed
   history[0]["replicas"][0]["test"] = 0.5
   scores = answers.score[0][trainer.dataset.folds[0].test_videos]
   for kind in kinds:
