@@ -38,6 +38,7 @@ from jax.typing import DTypeLike
 from jaxskill import cli
 from jaxskill.benchmark import poses, throughput
 from jaxskill.benchmark.contenders import Worker
+from jaxskill.benchmark.peers import possible
 from jaxskill.data.video import decoding
 from jaxskill.modules import convolution, i3d, onnx_networks, resnet
 from jaxskill.training.parallel import float32_products
@@ -194,6 +195,7 @@ def run(cases: Sequence[str] = (), contenders: Sequence[str] = (), rounds: int =
   missing = {}
   if importlib.util.find_spec("torch") is None and set(names) & set(TORCH):
     names, missing["torch"] = [name for name in names if name not in TORCH], "pip install 'jaxskill[bench]'"
+  names = names if contenders else possible(names, say)
   if ONNX in names and onnx_networks.missing():
     names, missing[ONNX] = [name for name in names if name != ONNX], "pip install 'jaxskill[onnx]'"
   if importlib.util.find_spec("av") is None:

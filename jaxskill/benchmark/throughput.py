@@ -48,6 +48,7 @@ from ml_collections import ConfigDict
 from jaxskill import cli, files
 from jaxskill.benchmark import start
 from jaxskill.benchmark.contenders import Worker, configure, is_peer, sized
+from jaxskill.benchmark.peers import possible
 from jaxskill.benchmark.systems import Shape, System, find
 
 ENVIRONMENT = re.compile("(XLA|JAX|OMP|MKL|KMP|TORCH|LIBTPU|CUDA|NVIDIA|MALLOC)_|LD_PRELOAD|GLIBC_TUNABLES")
@@ -69,7 +70,7 @@ def run(config: ConfigDict, official: Callable[..., Any] | None, shape_name: str
   _check(system, shape_name, peer, num_steps, rounds, limit)
   shape, rounds = system.shapes[shape_name], rounds or (3 if peer else 5)
   chosen = [*(forms or system.forms),
-            *(form for form in system.peer_forms if peer and (is_peer(form) or not forms))]
+            *possible((form for form in system.peer_forms if peer and (is_peer(form) or not forms)), say)]
   configs = {form: configure(config, form, shape, official) for form in chosen}
   if any(map(is_peer, configs)) and importlib.util.find_spec("torch") is None:
     raise ValueError(NO_TORCH)

@@ -4,14 +4,13 @@ it stops.
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections.abc import Callable, Collection
 from typing import Any, TypeVar, cast
 
 import torch
 
+from jaxskill.benchmark.peers import NO_COMPILER, has_compiler
 from jaxskill.training.host_memory import peak_bytes
 
 T = TypeVar("T", bound=Callable[..., Any])
@@ -25,8 +24,8 @@ def compiled(function: T, words: Collection[str], **options: Any) -> T:
   """
   if "compile" not in words:
     return function
-  if not (os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")):
-    raise ValueError("torch+compile needs a C++ compiler, and there is none: install g++, or leave the form out.")
+  if not has_compiler():
+    raise ValueError(f"torch+compile {NO_COMPILER}, or leave the form out.")
   return cast(T, torch.compile(function, dynamic=False, options=options or None))
 
 
