@@ -70,7 +70,6 @@ def like_others(method, option):
 
 most_methods = pytest.mark.parametrize("method", [
     either(method in COMPETITORS, method, name=method) for method in METHODS])
-defaults_and_other_steps = variants(lambda method, option: option != "simulated" and like_others(method, option))
 most_variants = variants(like_others)
 most_defaults = variants(lambda method, option: method in COMPETITORS or option != "simulated")
 every_form = pytest.mark.parametrize("variant, form", [
@@ -241,7 +240,7 @@ def assert_answers_close(actual, expected, replica=None):
 # The step
 
 
-@defaults_and_other_steps
+@most_variants
 def test_shapes_and_finite_numbers(variant):
   """Every parameter is trained by some phase; all numbers of the state and of the answers are finite float32."""
   trainer, count, videos = variant.trainer, len(variant.trainer.replicas), variant.dataset.num_videos
