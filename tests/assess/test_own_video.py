@@ -25,7 +25,8 @@ notebook_commands.run_here({processes})
 folder = pathlib.Path({folder!r})
 epochs, seeds = 2, "(0,)"
 if real:
-  videos, seconds, height = 8, 1, 144
+  videos, seconds, height = 8, 1.5, 144
+  recipe += " --config.fps=6"
 else:
   videos, seconds, height = 10, 4, 48
   recipe += ":4,32"
