@@ -206,8 +206,8 @@ APART = """window.apart = []; window.jumps = 0;
 
 
 @pytest.mark.parametrize("mode, seconds, expected", [
-    ("alignment", 4.0, lambda at: np.interp(at, (np.arange(16) + 0.5) / 2, 12 * (np.arange(16) / 15) ** 1.3)),
-    ("clock", 2.0, lambda at: at), ("fraction", 2.0, lambda at: 1.5 * at), ("pin", 3.0, lambda at: at + 2.0)])
+    ("alignment", 5.5, lambda at: np.interp(at, (np.arange(16) + 0.5) / 2, 12 * (np.arange(16) / 15) ** 1.3)),
+    ("clock", 2.5, lambda at: at), ("fraction", 2.5, lambda at: 1.5 * at), ("pin", 3.5, lambda at: at + 2.0)])
 def test_two_players_stay_in_step(opened, mode, seconds, expected):
   browser = opened("both/report.html")
   browser.execute_script(APART)
