@@ -16,10 +16,10 @@ pytestmark = pytest.mark.usefixtures("quick_training")
 def trained(tmp_path, monkeypatch):
   """(workdir, config, data) of a small run whose first evaluation is called the best."""
 
-  def make(**changes):
+  def make():
     config = small_config("skilldiff", "simulated", {
         "model.segments": 3, "model.width": 6, "model.head_hidden": 4, "train.steps_per_call": 2, "train.eval_steps": 2,
-        "train.checkpoint_steps": 2, "train.epochs": 4, "plots": False, **changes})
+        "train.checkpoint_steps": 2, "train.epochs": 4, "plots": False})
     measured = train.Trainer.measure
     monkeypatch.setattr(train.Trainer, "measure", lambda self: [
         metrics | dict(validation=metrics["validation"] - int(self.state.step)) for metrics in measured(self)])
@@ -58,11 +58,3 @@ def test_the_step_that_was_best_on_validation_videos_answers(trained, tmp_path):
   both = compare.run(workdir, features=[tmp_path / "a.npy", tmp_path / "b.npy"], out=tmp_path / "both",
                      category="routine_0", checkpoint="validation", say=lambda line: None)
   assert both["checkpoint"] == best["checkpoint"]
-
-
-def test_a_run_without_validation_videos_has_no_such_step(trained, tmp_path):
-  workdir, dataset = trained(**{"data.simulated.validation_share": 0.0})
-  np.save(tmp_path / "a.npy", dataset.streams["rgb"][0, :9])
-  assert ask(workdir, tmp_path / "a.npy", tmp_path / "last", "last")["checkpoint"]["chosen"] == "last"
-  with pytest.raises(ValueError, match="none of its checkpoints was chosen on validation videos.*leave --checkpoint out"):
-    ask(workdir, tmp_path / "a.npy", tmp_path / "best", "validation")

@@ -20,10 +20,13 @@ pytest.importorskip("jinja2")
 
 NOTEBOOK = REPO / "notebooks" / "own_video.ipynb"
 SMALL = """
+from tests.assess import notebook_commands
+notebook_commands.run_here({processes})
 folder = pathlib.Path({folder!r})
 epochs, seeds = 2, "(0,)"
 if real:
   videos, seconds, height = 8, 1.5, 144
+  recipe += " --config.fps=6"
 else:
   videos, seconds, height = 10, 4, 48
   recipe += ":4,32"
@@ -33,15 +36,15 @@ else:
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory, without_torch):
   """(folder of everything it wrote, the notebook as it was executed) on the simulated road."""
-  return execute(tmp_path_factory.mktemp("own_video") / "all", "none", without_torch)
+  return execute(tmp_path_factory.mktemp("own_video") / "all", "none", without_torch, ["jaxskill.assess"])
 
 
-def execute(folder, weights, path):
-  """The same; `weights` are the networks of poses, `path` is a PYTHONPATH."""
+def execute(folder, weights, path, processes=()):
+  """The same; `weights` are the networks of poses, `path` is a PYTHONPATH, `processes` are commands in one of their own."""
   notebook = nbformat.read(NOTEBOOK, as_version=4)
   for cell in notebook.cells:
     if "parameters" in cell.metadata.get("tags", ()):
-      cell.source += SMALL.format(folder=str(folder))
+      cell.source += SMALL.format(folder=str(folder), processes=processes)
   flags = os.environ.get("XLA_FLAGS", "").replace("device_count=8", "device_count=1")
   with pytest.MonkeyPatch.context() as patch:
     for name, value in dict(XLA_FLAGS=flags, PYTHONPATH=f"{path}{os.pathsep}{REPO}", JAX_DISABLE_MOST_OPTIMIZATIONS="1",

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("quick_training")
 def test_a_test_video_gets_the_score_of_the_results(tmp_path, system):
   """And what explains it, in seconds, and pictures; whoever else is assessed with it."""
   run = trained(system)
-  test = run.dataset.folds[0].test_videos
+  test = run.dataset.folds[0].test_videos[:2]
   results, failed = run.assess(*(run.save(v) for v in test), out=tmp_path, html=True)
   assert not failed and set(results) == {run.dataset.videos[v] for v in test}
   for video, result in results.items():
@@ -46,7 +46,7 @@ def test_a_test_video_gets_the_score_of_the_results(tmp_path, system):
   assert one[what]
 
 
-def test_files_of_the_user_stay_and_nothing_is_scored(tmp_path):
+def test_files_of_the_user_stay_and_nothing_is_scored(tmp_path, coarse_pictures):
   run = trained("pros_cons")
   files = [run.save(video) for video in run.dataset.folds[0].test_videos[:2]]
   (tmp_path / "index.html").write_text("theirs")
@@ -60,7 +60,7 @@ def test_files_of_the_user_stay_and_nothing_is_scored(tmp_path):
     assert not failed and all(result["pictures"] for result in results.values())
 
 
-def test_pages_that_fail_cost_no_answer(tmp_path, monkeypatch):
+def test_pages_that_fail_cost_no_answer(tmp_path, monkeypatch, coarse_pictures):
   """They are told, with status 1, and the index is of the run that was asked."""
   run = trained("pros_cons")
   files = [run.save(video) for video in run.dataset.folds[0].test_videos[:2]]
@@ -80,7 +80,7 @@ def test_pages_that_fail_cost_no_answer(tmp_path, monkeypatch):
   assert "failed: the page cannot be written: no page" in said and "better" in said[-3]
 
 
-def test_segments_and_alignments_of_uneven_rows(tmp_path):
+def test_segments_and_alignments_of_uneven_rows(tmp_path, coarse_pictures):
   """They stand at the times of their rows, beyond a gap too, and the video lasts to the end of its last row."""
   run = trained("skilldiff")
   test = run.dataset.folds[0].test_videos[:2]
@@ -103,7 +103,7 @@ def test_segments_and_alignments_of_uneven_rows(tmp_path):
   assert len(aligned) == len(times[found["better"]]) and (aligned > len(other) * 2).any() and aligned.max() <= other[-1] + 1
 
 
-def test_the_percentile_is_by_hand(tmp_path):
+def test_the_percentile_is_by_hand(tmp_path, coarse_pictures):
   run = trained("pros_cons")
   train_videos, video = run.dataset.folds[0].train_videos, run.dataset.folds[0].test_videos[0]
   training = [run.save(v) for v in train_videos]
@@ -120,7 +120,7 @@ def test_the_percentile_is_by_hand(tmp_path):
   assert any(warning.startswith(f"this is '{name}', which the run was trained on") for warning in results[name]["warnings"])
 
 
-def test_a_training_video_is_not_compared_with_itself(tmp_path):
+def test_a_training_video_is_not_compared_with_itself(tmp_path, coarse_pictures):
   """Whatever it is called: the best one would otherwise be its own reference."""
   run = trained("skilldiff")
   fold, group = run.dataset.folds[0].train_videos, run.dataset.category
@@ -150,7 +150,7 @@ def test_a_video_beyond_the_band_is_refused(tmp_path):
                                    "rows can align; widen the band", failed["long"])
 
 
-def test_what_is_unlike_the_training_videos_is_said(tmp_path):
+def test_what_is_unlike_the_training_videos_is_said(tmp_path, coarse_pictures):
   run = trained("pros_cons")
   test = run.dataset.folds[0].test_videos[0]
   rows = run.dataset.streams["rgb"][test, : run.dataset.lengths["rgb"][test]]

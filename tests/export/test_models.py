@@ -19,7 +19,7 @@ from tests.assess.own_videos import SYSTEMS, trained
 
 pytestmark = pytest.mark.usefixtures("quick_training")
 
-METHODS = (*SYSTEMS, "usdl", "lstm")
+METHODS = (*SYSTEMS, *(pytest.param(name, marks=pytest.mark.slow) for name in ("usdl", "lstm")))     # train for it alone
 ANY, MORE, FIXED = "any number of rows", "rows or more", "exactly"      # how general each program is
 LENGTHS = dict(pros_cons=ANY, core=ANY, usdl=ANY, action_net=MORE, spatial_attention=MORE, skilldiff=FIXED, lstm=FIXED)
 

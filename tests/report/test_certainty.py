@@ -9,6 +9,7 @@ import pytest
 
 from jaxskill import compare, data, main, train
 from jaxskill.assess import __main__ as assess
+from jaxskill.assess import run as ask
 from jaxskill.evaluate import conformal, held_out
 from jaxskill.report import certainty
 from jaxskill.training import finished_run
@@ -113,6 +114,9 @@ def test_runs_that_kept_nothing_say_so_in_a_line(tmp_path, make_dataset):
   files = features(tmp_path / "new", tmp_path / "run", 1)
   one, = answers(tmp_path / "run", tmp_path / "out", files)
   assert one["range"] is None and "config.data.validation_share" in one["guarantee"] and "\n" not in one["guarantee"]
+  assert one["checkpoint"]["chosen"] == "last"                      # and no other step was chosen
+  with pytest.raises(ValueError, match="none of its checkpoints was chosen on validation videos.*leave --checkpoint out"):
+    ask(tmp_path / "run", features=files, out=tmp_path / "best", checkpoint="validation", say=lambda line: None)
   path = tmp_path / "run" / finished_run.FILE
   with np.load(path) as file:
     kept = {name: values for name, values in file.items() if not name.startswith("held_out/")}

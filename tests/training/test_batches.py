@@ -193,7 +193,7 @@ def test_channel_sums_of_frames_are_counted():
     np.testing.assert_array_equal(ours, expected)
 
 
-def test_a_trainer_reads_on_between_calls_and_asks_for_more_when_it_is_done(load_config, make_dataset):
+def test_a_trainer_reads_on_between_calls_and_asks_for_more_when_it_is_done(quick_compile, load_config, make_dataset):
   """The memory of videos takes others when the step is over, not when it has been handed to the devices."""
   trainer, events = train.Trainer(load_config(changes={"data.device_budget": 0.0}), make_dataset(), Parallel(1)), []
   read, phases = trainer.loader._cycles, len(trainer.method.phases)

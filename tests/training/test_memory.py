@@ -16,8 +16,8 @@ def trainer_of(load_config, make_dataset, devices=1, changes=None, system="pros_
   return train.Trainer(config, data, Parallel(devices))
 
 
-@pytest.mark.parametrize("devices", [1, 2])
-@pytest.mark.parametrize("budget", [0.5, 0.0])
+@pytest.mark.parametrize("budget, devices", [(0.5, 2), (0.0, 1), pytest.param(0.5, 1, marks=pytest.mark.slow),
+                                             pytest.param(0.0, 2, marks=pytest.mark.slow)])
 def test_the_step_that_was_asked_about_runs(quick_compile, load_config, make_dataset, caplog, devices, budget):
   del quick_compile
   trainer = trainer_of(load_config, make_dataset, devices, {"data.device_budget": budget})

@@ -66,7 +66,7 @@ def test_processors_of_one_name_with_other_instructions_are_other_kinds(monkeypa
   assert kinds == ["A Processor avx512_bf16 amx_bf16", "A Processor"]
 
 
-def test_a_run_records_its_type_and_keeps_it(machine, load_config, tmp_path, capsys):
+def test_a_run_records_its_type_and_keeps_it(machine, load_config, quick_training, tmp_path, capsys):
   config = load_config(changes={"train.epochs": 1})
   machine(2.5)
   found = train.run(config, tmp_path / "run")

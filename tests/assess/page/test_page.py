@@ -170,23 +170,19 @@ def test_skeletons_are_drawn_over_films_alone(tmp_path, film):
     assert [one["class"] for one in read.of("canvas")] == ["heat", "skeleton"][: 2 * (how == "link")][: 1 + shown]
 
 
-def test_half_an_hour_with_25_curves_is_small(tmp_path):
-  result = samples.answer(duration=1800.0, rows=54_000, curves=23)
-  maps = dict(places=np.random.default_rng(0).random((1800, 14, 14)))
-  material = page.Material(tmp_path / "no film", [], maps, dict(places=np.arange(1800.0)))
-  of_video(tmp_path / "page", result, material)
-  assert (tmp_path / "page" / page.NAME).stat().st_size < 2e6
-
-
-def test_half_an_hour_with_25_curves_and_a_skeleton_is_small(tmp_path, film):
-  """1.4 MB, .83 of them the skeleton: 33 landmarks of 45,000 rows would be 9 MB."""
+def test_half_an_hour_with_25_curves_heat_maps_and_a_skeleton_is_small(tmp_path, film):
+  """1.4 MB without the maps, .83 of them the skeleton: 33 landmarks of 45,000 rows would be 9 MB."""
   result = samples.answer(duration=1800.0, rows=54_000, curves=23)
   person = samples.person(1800.0, fps=25)
   person.places[:] += np.random.default_rng(0).random(person.places.shape)
-  read = of_video(tmp_path / "page", result, samples.material(film, points=person))
+  maps = dict(places=np.random.default_rng(0).random((1800, 14, 14)))
+  material = page.Material(film, [], maps, dict(places=np.arange(1800.0)), points=person)
+  player = of_video(tmp_path / "page", result, material).data["players"][0]
   size = (tmp_path / "page" / page.NAME).stat().st_size
-  assert len(read.data["players"][0]["skeleton"]["rows"]) == pytest.approx(0.83e6, rel=0.01)
-  assert 1.3e6 < size < 1.5e6
+  skeleton, shown = len(player["skeleton"]["rows"]), sum(len(one["values"]) for one in player["maps"])
+  assert skeleton == pytest.approx(0.83e6, rel=0.01)
+  assert shown > 1e5 and size - skeleton < 2e6
+  assert 1.3e6 < size - shown < 1.5e6
 
 
 def test_two_videos_keep_step_by_their_alignment(tmp_path, film):
