@@ -64,7 +64,10 @@ def check(solved, arguments, mapped, **options):
     np.testing.assert_allclose(found, true, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("shape,free_ends", [((3, 4, 6), False), ((2, 2, 5, 3), True)])
+@pytest.mark.parametrize("platform,shape,free_ends", [
+    ("gpu", (2, 2, 5, 3), True), ("tpu", (3, 4, 6), False),
+    pytest.param("gpu", (3, 4, 6), False, marks=pytest.mark.slow),
+    pytest.param("tpu", (2, 2, 5, 3), True, marks=pytest.mark.slow)], indirect=["platform"])
 def test_interpreted_kernels_equal_the_scan(platform, shape, free_ends, quick_compile):
   arguments = problem(*shape)
   mapped = lambda function: functools.reduce(lambda f, _: jax.vmap(f), shape[:-2], function)
@@ -102,7 +105,7 @@ def test_more_rows_than_registers_hold_at_once(quick_compile):
 
 
 @pytest.mark.filterwarnings("error::DeprecationWarning")          # Pallas' Triton, and what else JAX will drop
-@pytest.mark.parametrize("pairs,n,m", [(3, 5, 7), (64, 512, 512), (2, 4096, 4096)])
+@pytest.mark.parametrize("pairs,n,m", [pytest.param(3, 5, 7, marks=pytest.mark.slow), (64, 512, 512), (2, 4096, 4096)])
 def test_kernels_lower_without_the_device_to_one_launch_each_way(platform, pairs, n, m):
   cost = jax.ShapeDtypeStruct((pairs, n, m), jnp.float32)
   lower = lambda function: jax.jit(jax.vmap(function)).trace(cost).lower(
