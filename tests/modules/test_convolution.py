@@ -88,7 +88,7 @@ def test_arranged_kernels_serve_all_items():
   """Arranged once and for each item anew is the same, and `init` makes no variable of it."""
   x = draw((3, 24, 24, 3), (3, 3))[0]
   unit = ConvUnit(4, (3, 3), implementation="dots")
-  variables = unit.init(jax.random.key(0), x)
+  variables = jax.jit(unit.init)(jax.random.key(0), x)
   assert set(variables) == {"params", "batch_stats"}
   result, arranged = unit.apply(variables, x[:1], mutable="arranged")
   assert jax.tree.map(jnp.shape, arranged) == {"arranged": {"kernel": (6, 9, 4)}}         # [6, h C, N], Winograd's
