@@ -1,10 +1,20 @@
 """What the tests of I3D and ResNet share: golden inputs by their recipe, samples of every stage."""
 
 import numpy as np
+import pytest
+
+from tests.places import GOLDEN
 
 
 def cases(file):
   return sorted({key.split("/")[0] for key in file if "/" in key})
+
+
+def every_case(pattern, quick):
+  """Parameters (golden file, case) of all files of a pattern; those that are not among `quick` are slow."""
+  found = [(path.stem, case) for path in sorted(GOLDEN.glob(f"{pattern}.npz")) for case in cases(np.load(path).files)]
+  found = found or [(pattern, "none")]                            # which the fixture `golden` reports
+  return [pytest.param(*one, marks=() if one in quick else pytest.mark.slow) for one in found]
 
 
 def input_of(file, case):

@@ -27,7 +27,7 @@ def trainer_of(read, form, shape=SHAPE):
   return train.Trainer(config, contenders.data_of(config, shape), Parallel(1))
 
 
-@pytest.mark.parametrize("form", ["float32+B64", "official+B64+R2"])
+@pytest.mark.parametrize("form", ["official+B64+R2", pytest.param("float32+B64", marks=pytest.mark.slow)])
 def test_flops_agree_with_what_xla_counts(read, form, quick_compile):
   shape = SHAPE._replace(width=256, hidden=64)
   trainer = trainer_of(read, form, shape)

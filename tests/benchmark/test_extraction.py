@@ -25,14 +25,14 @@ def test_command_line_measures_all_contenders(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(benchmark, name, value)
   names = ["float32"] + (["torch+tuned"] if importlib.util.find_spec("torch") else [])
   path = tmp_path / "results.json"
-  benchmark.main(["--cases", "tiny-i3d", "--contenders", ",".join(names), "--rounds", "1", "--json", str(path)])
+  benchmark.main(["--cases", "tiny-resnet", "--contenders", ",".join(names), "--rounds", "1", "--json", str(path)])
   results, output = json.loads(path.read_text()), capsys.readouterr()
-  case = results["results"]["tiny-i3d"]
+  case = results["results"]["tiny-resnet"]
   assert list(case["contenders"]) == names and min(case["matmul_peak"].values()) > 1e6
   for row in case["contenders"].values():
     assert row["items_per_s"] > 0 and len(row["rounds"]) == 1
     assert row["difference"] < 1e-4                              # all compute the same
-  assert "tiny-i3d: 9 x 32 x 32 x 3, 2 clips at once" in output.out
+  assert "tiny-resnet: 32 x 40 x 3, 3 frames at once" in output.out
   if len(names) > 1:
     assert "x as fast as torch+tuned" in output.out
   if importlib.util.find_spec("av"):
@@ -64,8 +64,9 @@ def test_bad_options_are_named(arguments, message, capsys):
   assert stopped.value.code == 2 and message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("platform", ["cuda", "tpu"])
-@pytest.mark.parametrize("name", ["i3d", "resnet50-224"])
+@pytest.mark.parametrize("name,platform", [("i3d", "cuda"), ("resnet50-224", "tpu"),
+                                           pytest.param("i3d", "tpu", marks=pytest.mark.slow),
+                                           pytest.param("resnet50-224", "cuda", marks=pytest.mark.slow)])
 def test_networks_lower_for_accelerators_with_their_own_convolutions(name, platform, monkeypatch):
   """As an accelerator would see them: all items in one program, no loop, every product of a window a convolution."""
   monkeypatch.setattr(jax, "default_backend", lambda: platform)

@@ -9,14 +9,15 @@ import pytest
 from jaxskill.benchmark import soft_dtw as benchmark
 
 
-def test_command_line_measures_and_checks_all_contenders(tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("shapes", [[(2, 5)], pytest.param([(2, 5), (4, 3)], marks=pytest.mark.slow)])
+def test_command_line_measures_and_checks_all_contenders(tmp_path, capsys, monkeypatch, shapes):
   real = importlib.util.find_spec
   monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ott" else real(name))
   path = tmp_path / "results.json"
-  benchmark.main(["--contenders", "naive,jaxskill,ott,jaxskill+D2,naive+D2", "--shapes", "2x5,4x3", "--width", "4",
-                  "--rounds", "2", "--json", str(path)])
+  benchmark.main(["--contenders", "naive,jaxskill,ott,jaxskill+D2,naive+D2", "--width", "4",
+                  "--shapes", ",".join(f"{pairs}x{segments}" for pairs, segments in shapes), "--rounds", "2", "--json", str(path)])
   results = json.loads(path.read_text())
-  assert [(case["pairs"], case["segments"]) for case in results["results"]] == [(2, 5), (4, 3)]
+  assert [(case["pairs"], case["segments"]) for case in results["results"]] == shapes
   for case in results["results"]:
     assert set(case["contenders"]) == {"naive", "jaxskill", "naive+D2", "jaxskill+D2"}
     for row in case["contenders"].values():

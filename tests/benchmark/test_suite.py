@@ -55,7 +55,7 @@ def test_the_command_measures_writes_and_compares(tmp_path, monkeypatch, capsys)
 def test_an_entry_that_is_slow_fails_or_dies_leaves_the_others(tmp_path):
   said, entry = [], lambda name, function, *arguments, **fields: suite_entries.Entry(
       name, "a group", function, arguments, **dict(seconds=30.0, rounds_s=0.0) | fields)
-  suite = command.Suite(tmp_path, empty_results(), time.monotonic() + 1000, said.append)
+  suite = command.Suite(tmp_path, empty_results(minutes=0.5), time.monotonic() + 1000, said.append)
   planned = [entry("first", entries.quick, 1.0), entry("fails", entries.fails), entry("ends", entries.ends),
              entry("alone", entries.quick, 0.5, fresh=True, beside="first"), entry("slow", entries.slow, seconds=0.1),
              entry("no kernel", entries.slow, refusal="it has none"), entry("long", entries.slow, seconds=1e5),
@@ -68,10 +68,10 @@ def test_an_entry_that_is_slow_fails_or_dies_leaves_the_others(tmp_path):
   assert [line["name"] for line in results["lines"]] == ["first", "alone", "last"]
   why = {entry["name"]: entry["why"] for entry in results["not_run"]}
   assert list(why) == ["fails", "ends", "slow", "no kernel", "long"]
-  assert why["fails"] == "ValueError: no such thing" and "status 3" in why["ends"] and why["slow"] == "stopped after 6 s"
+  assert why["fails"] == "ValueError: no such thing" and "status 3" in why["ends"] and why["slow"] == "stopped after 3 s"
   assert why["no kernel"] == "it has none" and why["long"].startswith("no time left: about 100000 s needed, ")
   page = (tmp_path / "suite.md").read_text()
-  assert "2.00 x first" in page and "* slow: stopped after 6 s" in page
+  assert "2.00 x first" in page and "* slow: stopped after 3 s" in page
 
 
 def test_a_run_that_is_cut_off_leaves_what_it_has(tmp_path):

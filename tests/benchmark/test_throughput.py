@@ -73,7 +73,8 @@ def test_command_line_end_to_end(tmp_path):
     assert results["ratios"][forms[0]]["torch"] == pytest.approx(np.median(np.divide(other, ours)))
 
 
-@pytest.mark.parametrize("form", ["float32", "float32+per_video", "bfloat16+joint", "siamese"])
+@pytest.mark.parametrize("form", ["float32", "float32+per_video", "siamese",
+                                  pytest.param("bfloat16+joint", marks=pytest.mark.slow)])
 def test_model_flops_agree_with_what_xla_counts(read, form, quick_compile):
   trainer = trainer_of(read, form, SHAPES["small"], implementation="plain")
   by_hand = pros_cons.flops(trainer.config, SHAPES["small"])

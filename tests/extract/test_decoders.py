@@ -251,11 +251,12 @@ def check_slow_films(tmp_path, monkeypatch, config, files, expected, processes, 
     todo = {video: files[video] for video in failed}
 
 
-def test_slow_decoding(tmp_path, monkeypatch):
-  """Ten films, in 1, 2 and 4 processes, also when decoders are killed: bit for bit as one by one."""
+@pytest.mark.parametrize("processes,kills", [(2, 0.02), pytest.param(1, 0.0, marks=pytest.mark.slow),
+                                             pytest.param(4, 0.02, marks=pytest.mark.slow)])
+def test_slow_decoding(tmp_path, monkeypatch, processes, kills):
+  """Ten films, also when decoders are killed: bit for bit as one by one."""
   films = slow_films(tmp_path, monkeypatch, 10, lambda number: 1 + number * 7 % 5 / 2, (64, 48), nap=0.002, alive=0.0)
-  for processes, kills in ((1, 0.0), (2, 0.02), (4, 0.02)):
-    check_slow_films(tmp_path, monkeypatch, *films, processes, kills)
+  check_slow_films(tmp_path, monkeypatch, *films, processes, kills)
 
 
 def test_answers_for_films_that_are_decoded_slowly(tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ from jaxskill.data.arrays import read_arrays
 from jaxskill.data.user import features
 from jaxskill.data.video import decoding, video_files
 from jaxskill.extract import local, recipe_checks, words, worker
+from jaxskill.modules import i3d, resnet
 from jaxskill.modules.i3d import I3D
 from jaxskill.modules.resnet import ResNet
 from jaxskill.training.parallel import Parallel
@@ -32,10 +33,22 @@ ACTION_NET = ["--config", str(REPO / "configs" / "features" / "action_net.py"),
 
 @pytest.fixture(scope="module", autouse=True)
 def quick():
-  """Compiles with few optimisations and for one device, for all tests here and what they share."""
+  """Networks of few blocks, compiled with few optimisations and for one device; random weights are drawn once."""
   jax.config.update("jax_disable_most_optimizations", True)
+  drawn, draw = {}, pretrained.random_variables
+
+  def draw_once(module, inputs, seed):
+    key = (module, inputs.shape, seed)
+    if key not in drawn:
+      drawn[key] = draw(module, inputs, seed)
+    return drawn[key]
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(local, "Parallel", lambda: Parallel(1))
+    patch.setattr(pretrained, "random_variables", draw_once)
+    for depth, blocks in {50: (1, 1, 2, 1), 101: (1, 1, 11, 1)}.items():
+      patch.setitem(resnet.DEPTHS, depth, blocks)
+    for name in ("mixed_3c", "mixed_4c", "mixed_4d", "mixed_4e", "mixed_4f"):
+      patch.delitem(i3d.BLOCKS, name)
     yield
   jax.config.update("jax_disable_most_optimizations", False)
 

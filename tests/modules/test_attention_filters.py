@@ -65,10 +65,13 @@ def test_filter_logits(implementation, videos, segments):
   y = single(x)
   moved = {name: y[name] for name in expected}
   data = dict(features=y["features"], noise=y["noise"])
-  logits, backward = jax.vjp(lambda p: filter_logits(**p, **data, implementation=implementation), moved)
+  @jax.jit
+  def solve(moved, data, dlogits):
+    logits, backward = jax.vjp(lambda p: filter_logits(**p, **data, implementation=implementation), moved)
+    return logits, backward(dlogits)[0]
+  logits, gradients = solve(moved, data, y["dlogits"])
   assert logits.dtype == jnp.float32
   np.testing.assert_allclose(logits, np.einsum("vtfh,fh->vft", np.maximum(z, 0), x["readout"]), atol=2e-5)
-  gradients, = backward(y["dlogits"])
   for name, value in expected.items():
     np.testing.assert_allclose(gradients[name], value, atol=1e-5 * np.abs(value).max(), err_msg=name)
 
@@ -86,7 +89,6 @@ def test_attention_and_its_gradient(implementation, normalize, inputs):
   filters = AttentionFilters(("high", "low"), 2, 3, normalize, implementation=implementation)
   mask = mask_of(LENGTHS, 6)
 
-  @jax.jit
   def weighted(params):
     attention = filters.apply({"params": params}, single(x["features"]), mask, **single(options))
     return sum(jnp.vdot(attention[m], c) for m, c in zip(("high", "low"), single(x["cotangent"]))), attention
@@ -95,7 +97,7 @@ def test_attention_and_its_gradient(implementation, normalize, inputs):
     attention = naive_attention(params, x["features"], LENGTHS, normalize, **options)
     return sum(np.vdot(attention[m], c) for m, c in zip(("high", "low"), x["cotangent"])), attention
 
-  gradients, attention = jax.grad(weighted, has_aux=True)(single(params))
+  gradients, attention = jax.jit(jax.grad(weighted, has_aux=True))(single(params))
   assert_trees_close(attention, naive(params)[1], atol=2e-6)
   assert_trees_close(gradients, differences(lambda p: naive(p)[0], params), atol=1e-5)
 
@@ -126,7 +128,7 @@ def test_padding_changes_nothing(implementation, normalize):
 @pytest.mark.parametrize("implementation", FORMS)
 def test_softmax_sums_to_one_on_real_segments(implementation):
   features = 50 * draw(5, features=(5, 6, 4))["features"]         # logits of hundreds
-  attention = AttentionFilters(("high", "low"), 2, 3, implementation=implementation).apply(
+  attention = jax.jit(AttentionFilters(("high", "low"), 2, 3, implementation=implementation).apply)(
       {"params": single(random_params(6))}, single(features), mask_of(LENGTHS, 6))
   for weights in attention.values():
     assert weights.shape == (5, 2, 6) and (np.asarray(weights) >= 0).all()
@@ -141,11 +143,11 @@ def test_one_segment(implementation, normalize):
   filters = AttentionFilters(("high",), 2, 3, normalize, implementation=implementation)
   params = single(random_params(8, modules=("high",)))
   apply = lambda p: filters.apply({"params": p}, single(features), np.ones((3, 1), bool))["high"]
+  gradients, weights = jax.jit(jax.grad(lambda p: ((apply(p) ** 2).sum(), apply(p)), has_aux=True))(params)
   if normalize == "softmax":
-    assert (np.asarray(apply(params)) == 1).all()
-  gradients = jax.jit(jax.grad(lambda p: (apply(p) ** 2).sum()))(params)
+    assert (np.asarray(weights) == 1).all()
   for leaf in jax.tree.leaves(gradients):
-    assert np.isfinite(leaf).all() and (leaf == 0).all() == (normalize == "softmax")
+    assert np.isfinite(leaf).all() and (np.asarray(leaf) == 0).all() == (normalize == "softmax")
 
 
 @pytest.mark.parametrize("noise,statistics", [(False, False), (True, False), (False, True), (True, True)])
@@ -228,7 +230,7 @@ def test_forms_by_name(monkeypatch):
 def test_features_are_data(implementation):
   x = single(draw(13, kernel=(1, 2, 3), bias=(1, 2), readout=(1, 2), features=(2, 4, 3)))
   total = lambda features: filter_logits(**x | dict(features=features), implementation=implementation).sum()
-  assert not np.asarray(jax.grad(total)(x["features"])).any()
+  assert not np.asarray(jax.jit(jax.grad(total))(x["features"])).any()
 
 
 def test_unknown_normalization():

@@ -1,6 +1,5 @@
 """The two forms of convolution and pooling are equal, to each other and to sums written out."""
 
-import functools
 import itertools
 
 import jax
@@ -42,21 +41,20 @@ def test_against_sums_written_out(shape, size, strides, form):
   x, kernel = draw(shape, size)
   seen = windows(x, size, strides, same_padding(shape[1:-1], size, strides), 0)
   expected = np.tensordot(seen, np.float64(kernel), len(size) + 1)
-  ours = jax.jit(lambda x, kernel: convolve(x, kernel, strides, "SAME", implementation=form))
-  np.testing.assert_allclose(ours(x, kernel), expected, atol=2e-4)
+  convolved, pooled = jax.jit(lambda x, kernel: (convolve(x, kernel, strides, "SAME", implementation=form),
+                                                 max_pool(x, size, strides, implementation=form)))(x, kernel)
+  np.testing.assert_allclose(convolved, expected, atol=2e-4)
   seen = windows(x, size, strides, same_padding(shape[1:-1], size, strides), -np.inf)
   largest = seen.max(axis=tuple(range(len(size) + 1, 2 * len(size) + 1)))
-  pool = jax.jit(functools.partial(max_pool, size=size, strides=strides, implementation=form))
-  np.testing.assert_array_equal(pool(x), np.float32(largest))
+  np.testing.assert_array_equal(pooled, np.float32(largest))
 
 
 @pytest.mark.parametrize("shape,size,strides", CASES)
 def test_gradients_of_the_two_forms_are_equal(shape, size, strides):
   x, kernel = draw(shape, size)
-  def gradients(form):
-    loss = lambda x, kernel: jnp.sum(jnp.sin(convolve(x, kernel, strides, "SAME", implementation=form)))
-    return jax.jit(jax.grad(loss, (0, 1)))(x, kernel)
-  for ours, theirs in zip(gradients("dots"), gradients("lax")):
+  loss = lambda x, kernel, form: jnp.sum(jnp.sin(convolve(x, kernel, strides, "SAME", implementation=form)))
+  both = jax.jit(lambda x, kernel: [jax.grad(loss, (0, 1))(x, kernel, form) for form in ("dots", "lax")])
+  for ours, theirs in zip(*both(x, kernel)):
     np.testing.assert_allclose(ours, theirs, atol=2e-3)
 
 
@@ -88,7 +86,7 @@ def test_arranged_kernels_serve_all_items():
   """Arranged once and for each item anew is the same, and `init` makes no variable of it."""
   x = draw((3, 24, 24, 3), (3, 3))[0]
   unit = ConvUnit(4, (3, 3), implementation="dots")
-  variables = unit.init(jax.random.key(0), x)
+  variables = jax.jit(unit.init)(jax.random.key(0), x)
   assert set(variables) == {"params", "batch_stats"}
   result, arranged = unit.apply(variables, x[:1], mutable="arranged")
   assert jax.tree.map(jnp.shape, arranged) == {"arranged": {"kernel": (6, 9, 4)}}         # [6, h C, N], Winograd's

@@ -1,5 +1,6 @@
 """Spatial attention against PyTorch's GRU (golden file), its equations in float64, and the other form of itself."""
 
+import functools
 import itertools
 
 import chex
@@ -141,7 +142,6 @@ def test_equations(quick_compile, variant):
   network, params, maps = random_network(options)
   mix = np.random.default_rng(1)
 
-  @jax.jit
   def run(params):
     score, weights = network.apply({"params": params}, jnp.float32(maps))
     return (score @ of_score + jnp.sum(weights * of_weights)), (score, weights)
@@ -150,7 +150,7 @@ def test_equations(quick_compile, variant):
   expected = naive()
   of_score = mix.normal(size=len(maps))
   of_weights = mix.normal(size=(len(maps), *expected[0][1].shape))
-  gradients, (score, weights) = jax.grad(run, has_aux=True)(single(params))
+  gradients, (score, weights) = jax.tree.map(np.asarray, jax.jit(jax.grad(run, has_aux=True))(single(params)))
   np.testing.assert_allclose(score, [s for s, _ in expected], atol=1e-5)
   np.testing.assert_allclose(weights, [w for _, w in expected], atol=1e-5)
   np.testing.assert_allclose(weights.sum(axis=(2, 3)), 1, atol=1e-5)
@@ -182,10 +182,11 @@ def test_replicas(quick_compile):
   params = single(jax.tree.map(lambda x: np.stack([x, 0.5 * x, -x]), params))
   run = lambda params: network.apply({"params": params}, jnp.float32(maps))
   grad = lambda params: jax.grad(lambda p: run(p)[0].sum())(params)
-  together = jax.jit(jax.vmap(lambda p: (run(p), grad(p))))(params)
+  both = lambda params: (run(params), grad(params))
+  together, alone = jax.tree.map(np.asarray, jax.jit(jax.vmap(both))(params)), jax.jit(both)
   for r in range(3):
-    one = jax.tree.map(lambda x: x[r], params)
-    chex.assert_trees_all_close(jax.tree.map(lambda x: x[r], together), (run(one), grad(one)), atol=1e-5)
+    one = jax.tree.map(lambda x: np.asarray(x)[r], params)
+    chex.assert_trees_all_close(jax.tree.map(lambda x: x[r], together), alone(one), atol=1e-5)
 
 
 # Forms of the convolution
@@ -206,10 +207,12 @@ def test_forms_of_the_convolution_are_equal(padding, size):
     moved = np.stack([naive_convolve(unit, image, padding) for image in maps]).transpose(3, 0, 1, 2)
     numerical[i] = (moved * cotangent).sum()              # it is linear: this is the gradient
   for form in ("stacked", "plain"):
-    run = lambda k, x: convolve(k, x, padding=padding, implementation=form)
-    value, pull = jax.vjp(run, jnp.float32(kernel), jnp.float32(maps))
+    @jax.jit
+    def run(kernel, maps, cotangent):
+      value, pull = jax.vjp(lambda k, x, f=form: convolve(k, x, padding=padding, implementation=f), kernel, maps)
+      return value, pull(cotangent)
+    value, (of_kernel, of_maps) = jax.tree.map(np.asarray, run(*map(np.float32, (kernel, maps, cotangent))))
     np.testing.assert_allclose(value, expected, atol=1e-4, err_msg=form)
-    of_kernel, of_maps = pull(jnp.float32(cotangent))
     np.testing.assert_allclose(of_kernel, numerical, atol=1e-4, err_msg=form)
     assert not of_maps.any()
 
@@ -253,18 +256,27 @@ def test_one_scan_without_convolutions(monkeypatch):
 # Corners
 
 
-@pytest.mark.parametrize("variant", ["paper", "same", "no gru", "cbam"])
-@pytest.mark.parametrize("corner", ["zeros", "equal", "huge", "one place", "one frame"])
+@functools.cache
+def total_of(variant):
+  """Compiled (params, maps) -> (a sum, attention), gradients."""
+  network = SpatialAttention(**SMALL | VARIANTS[variant])
+
+  def total(params, maps):
+    score, weights = network.apply({"params": params}, maps)
+    return score.sum() + jnp.sum(weights ** 2), weights
+  return jax.jit(jax.value_and_grad(total, has_aux=True))
+
+
+@pytest.mark.parametrize("variant,corner", [
+    *itertools.product(["paper", "same", "no gru", "cbam"], ["zeros", "equal", "huge"]),
+    ("paper", "one place"), ("cbam", "one place"), ("same", "one frame"), ("no gru", "one frame"),
+    *(pytest.param(*one, marks=pytest.mark.slow) for one in [
+        ("same", "one place"), ("no gru", "one place"), ("paper", "one frame"), ("cbam", "one frame")])])
 def test_finite_at_the_corners(quick_compile, variant, corner):
   shape = dict([("one place", (2, 3, 2, 2, 5)), ("one frame", (2, 1, 4, 3, 5))]).get(corner, (2, 3, 4, 3, 5))
-  network, params, maps = random_network(VARIANTS[variant], shape)
+  _, params, maps = random_network(VARIANTS[variant], shape)
   maps = dict(zeros=0 * maps, equal=0 * maps + 1.5, huge=1e4 * maps).get(corner, maps)
-
-  @jax.jit
-  def total(params):
-    score, weights = network.apply({"params": params}, jnp.float32(maps))
-    return score.sum() + jnp.sum(weights ** 2), weights
-  (value, weights), gradients = jax.value_and_grad(total, has_aux=True)(single(params))
+  (value, weights), gradients = jax.tree.map(np.asarray, total_of(variant)(single(params), np.float32(maps)))
   assert np.isfinite(value) and all(np.isfinite(x).all() for x in jax.tree.leaves(gradients))
   np.testing.assert_allclose(weights.sum(axis=(2, 3)), 1, atol=1e-5)
   if corner == "one place" and variant == "paper":
@@ -285,7 +297,7 @@ def test_places_seen(size, padding):
               if 0 <= a < 5 and 0 <= b < 4]
     for a, b in looked:
       expected[t, a, b] += weights[t, y, x] / len(looked)
-  seen = places_seen(jnp.float32(weights), size, padding)
+  seen = jax.jit(functools.partial(places_seen, size=size, padding=padding))(np.float32(weights))
   np.testing.assert_allclose(seen, expected, atol=1e-6)
   np.testing.assert_allclose(seen.sum(axis=(1, 2)), 1, atol=1e-6)
 
@@ -299,22 +311,23 @@ def test_places_seen(size, padding):
 ])
 def test_unknown_options(options, message):
   with pytest.raises(ValueError, match=message):
-    SpatialAttention(**SMALL | options).init(jax.random.key(0), jnp.zeros((1, 2, 3, 3, 2)))
+    jax.eval_shape(SpatialAttention(**SMALL | options).init, jax.random.key(0), jnp.zeros((1, 2, 3, 3, 2)))
 
 
-def test_a_long_memory_at_the_start_lets_the_first_frame_count():
+def test_a_long_memory_at_the_start_lets_the_first_frame_count(quick_compile):
   """With the usual start of a GRU, next to nothing of the first of 25 frames is left in the score."""
   maps = np.random.default_rng(0).normal(size=(1, 25, 4, 4, 3)).astype(np.float32)
   changed = {row: np.array(maps) for row in (0, 24)}
   for row, copy in changed.items():
     copy[:, row] += 1
-  counts, params = {}, {}
+  counts, params, score = {}, {}, None                # one score: the bias counts at the start alone
   for update_bias in (0.0, 2.0):
     network = SpatialAttention(filters=8, channels=8, attention_hidden=8, attention_width=8, hidden=16,
                                update_bias=update_bias)
-    params[update_bias] = variables = network.init(jax.random.key(0), maps)
-    scores = {row: network.apply(variables, copy)[0][0] for row, copy in changed.items()}
-    before = network.apply(variables, maps)[0][0]
+    params[update_bias] = variables = jax.tree.map(np.asarray, jax.jit(network.init)(jax.random.key(0), maps[:, :1]))
+    score = score or jax.jit(lambda variables, maps, network=network: network.apply(variables, maps)[0][0])
+    scores = {row: score(variables, copy) for row, copy in changed.items()}
+    before = score(variables, maps)
     counts[update_bias] = float(abs(scores[0] - before) / abs(scores[24] - before))
   assert counts[0.0] < 1e-4 and counts[2.0] > 1e-2, counts
   usual, long = params[0.0]["params"], params[2.0]["params"]

@@ -84,6 +84,11 @@ def mode_options(mode, dataset, span):
 @pytest.mark.golden("core_group*")
 def test_golden_groups(golden, golden_name):
   data, modes = golden(golden_name), set()
+
+  @jax.jit
+  def solve(deltas, bounds, logprob, said):
+    return (group_of(deltas, bounds, "first").T, within_group(deltas, bounds).T,
+            decode(logprob, said, bounds, "offset"))
   found = sorted(key.removesuffix("/bounds") for key in data if key.endswith("/bounds"))
   for place in found:
     dataset, depth, mode = place.split("/")
@@ -93,14 +98,11 @@ def test_golden_groups(golden, golden_name):
                            **mode_options(mode, dataset, data["score_range"]))
     np.testing.assert_array_equal(bounds, arrays["bounds"], err_msg=place)
     assert bounds.dtype == np.float32
-    bounds = jnp.asarray(bounds)
-    group = group_of(jnp.asarray(arrays["deltas"]), bounds, "first").T
+    group, places, out = map(np.asarray, solve(arrays["deltas"], bounds, arrays["inf_logprob"], arrays["inf_delta"]))
     np.testing.assert_array_equal(group, arrays["onehot"], err_msg=place)
-    np.testing.assert_array_equal(jnp.argmax(group, axis=0), arrays["class"], err_msg=place)
-    inside = arrays["onehot"] == 1
-    places = np.where(inside, within_group(jnp.asarray(arrays["deltas"]), bounds).T, -1)
+    np.testing.assert_array_equal(group.argmax(axis=0), arrays["class"], err_msg=place)
+    places = np.where(arrays["onehot"] == 1, places, -1)
     np.testing.assert_allclose(places, arrays["reg"], rtol=0, atol=1e-6, err_msg=place)
-    out = decode(jnp.asarray(arrays["inf_logprob"]), jnp.asarray(arrays["inf_delta"]), bounds, "offset")
     np.testing.assert_allclose(out, arrays["inf_out"][:, 0], rtol=1e-6, atol=1e-5, err_msg=place)
   assert modes == {"sym_minmax", "sym", "asym_minmax", "asym"} and len(found) > 30
 
@@ -146,11 +148,10 @@ def test_tree_and_its_gradient(leaves, activation):
   tree = RegressionTree(leaves, 3, activation)
   total = lambda answer: sum((a * w).sum() for a, w in zip(jax.tree.leaves(answer), jax.tree.leaves(weights)))
 
-  @jax.jit
   def ours(params):
     answer = tree.apply({"params": params}, jnp.asarray(rows, jnp.float32))
     return total(answer), answer
-  gradients, answer = jax.grad(ours, has_aux=True)(single(params))
+  gradients, answer = jax.tree.map(np.asarray, jax.jit(jax.grad(ours, has_aux=True))(single(params)))
   assert [level.shape for level in answer[0]] == [(4, 2 ** i) for i in range(1, leaves.bit_length())]
   for a, b in zip(jax.tree.leaves(answer), jax.tree.leaves(expected), strict=True):
     np.testing.assert_allclose(a, b, atol=1e-5)
@@ -194,7 +195,7 @@ def test_probabilities_of_children_sum_to_their_parents(scale):
 def test_bfloat16():
   params = jax.tree.map(lambda x: x / 3, single(random_params(8, width=40, hidden=16)))
   rows = jnp.asarray(np.random.default_rng(3).normal(size=(5, 40)), jnp.float32)
-  (whole, exact), (half, rough) = (RegressionTree(8, 16, dtype=dtype).apply({"params": params}, rows)
+  (whole, exact), (half, rough) = (jax.jit(RegressionTree(8, 16, dtype=dtype).apply)({"params": params}, rows)
                                    for dtype in (jnp.float32, jnp.bfloat16))
   for a, b in zip([*half, rough], [*whole, exact]):
     assert a.dtype == b.dtype == jnp.float32
@@ -306,13 +307,13 @@ def test_no_differences():
 def test_log_one_minus_exp():
   x = np.concatenate([-np.logspace(-6, 2, 50), [-np.log(2)]])
   exact = np.where(x > -1, np.log(-np.expm1(x)), np.log1p(-np.exp(x)))
-  value, gradient = jax.vmap(jax.value_and_grad(regression_tree.log_one_minus_exp))(jnp.float32(x))
+  solve = jax.jit(jax.vmap(jax.value_and_grad(regression_tree.log_one_minus_exp)))
+  value, gradient = solve(np.float32(x))
   np.testing.assert_allclose(value, exact, rtol=1e-5, atol=1e-30)
   np.testing.assert_allclose(gradient, np.exp(x) / np.expm1(x), rtol=1e-4, atol=1e-30)
-  for corner in (0.0, -1e-8, -1e4, -np.inf):
-    value, gradient = jax.value_and_grad(regression_tree.log_one_minus_exp)(jnp.float32(corner))
-    assert np.isfinite(value) and np.isfinite(gradient), corner
-  assert -17 < regression_tree.log_one_minus_exp(0.0) < -15 and regression_tree.log_one_minus_exp(-1e4) == 0
+  value, gradient = solve(np.float32([0.0, -1e-8, -1e4, -np.inf]))
+  assert np.isfinite(value).all() and np.isfinite(gradient).all()
+  assert -17 < value[0] < -15 and value[2] == 0
 
 
 @pytest.mark.parametrize("name", ["first_layer.0.weight", "reg_layer.bias", "feature_layers.0.0.weight"])

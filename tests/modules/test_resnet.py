@@ -6,36 +6,39 @@ import numpy as np
 import pytest
 
 from jaxskill import interop
+from jaxskill.modules import resnet
 from jaxskill.modules.convolution import random_variables
 from jaxskill.modules.resnet import ResNet, frame_features
-from tests.golden_networks import assert_close, cases, check_stages, input_of
+from tests.golden_networks import assert_close, check_stages, every_case, input_of
+
+QUICK = [("resnet50", "224x224_noise"), ("resnet101", "224x224_blocks")]
 
 
-@pytest.mark.golden("resnet*")
-def test_golden(golden, golden_weights, golden_name, quick_compile):
-  file = golden(golden_name)
+@pytest.mark.parametrize("name,case", every_case("resnet*", QUICK))
+def test_golden(golden, golden_weights, name, case, quick_compile):
+  file = golden(name)
   variables = interop.resnet_from_torch(golden_weights(file), 1000)
-  run = jax.jit(ResNet(int(golden_name.removeprefix("resnet")), 1000, implementation="dots").apply)
-  for case in cases(file):
-    stages = run(variables, input_of(file, case))
-    stages["bn1"] = stages.pop("stem")        # the convolution and its normalisation are one
-    assert check_stages(file, case, stages, 1e-4) == 6
-    assert_close(stages["feature"], file[f"{case}/feature"])
-    assert_close(stages["layer4"].max(axis=(1, 2)), file[f"{case}/conv5_channel_max"])
-    assert_close(stages["logits"], file[f"{case}/logits"])
+  stages = jax.jit(ResNet(int(name.removeprefix("resnet")), 1000, implementation="dots").apply)(
+      variables, input_of(file, case))
+  stages["bn1"] = stages.pop("stem")        # the convolution and its normalisation are one
+  assert check_stages(file, case, stages, 1e-4) == 6
+  assert_close(stages["feature"], file[f"{case}/feature"])
+  assert_close(np.asarray(stages["layer4"]).max(axis=(1, 2)), file[f"{case}/conv5_channel_max"])
+  assert_close(stages["logits"], file[f"{case}/logits"])
 
 
-def test_both_forms_are_equal(quick_compile):
-  rng = np.random.default_rng(0)
-  frames = jnp.asarray(rng.normal(size=(2, 33, 40, 3)), jnp.float32)
+def test_both_forms_are_equal(monkeypatch, quick_compile):
+  monkeypatch.setitem(resnet.DEPTHS, 50, (2, 1, 1, 2))            # blocks of every kind
+  frames = np.random.default_rng(0).normal(size=(2, 33, 40, 3)).astype(np.float32)
   variables = random_variables(ResNet(), frames)
   lax, dots = (jax.jit(ResNet(implementation=form).apply)(variables, frames) for form in ("lax", "dots"))
   assert dots["layer4"].shape == (2, 2, 2, 2048) and dots["feature"].shape == (2, 2048)
+  dots, lax = jax.tree.map(np.asarray, (dots, lax))
   for stage, value in dots.items():
-    np.testing.assert_allclose(value, lax[stage], rtol=1e-3, atol=1e-4 * float(jnp.abs(lax[stage]).max()))
+    np.testing.assert_allclose(value, lax[stage], rtol=1e-3, atol=1e-4 * np.abs(lax[stage]).max())
   for stage in ("feature", "layer4"):
     np.testing.assert_allclose(jax.jit(frame_features, static_argnames="stage")(variables, frames, stage=stage),
-                               dots[stage], rtol=1e-3, atol=1e-4 * float(jnp.abs(dots[stage]).max()))
+                               dots[stage], rtol=1e-3, atol=1e-4 * np.abs(dots[stage]).max())
 
 
 @pytest.mark.parametrize("depth,shape,message", [

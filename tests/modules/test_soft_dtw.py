@@ -30,16 +30,13 @@ SIZES = [(1, 1), (1, 6), (6, 1), (5, 7), (33, 20)]
 
 @functools.cache
 def value_and_alignment(implementation="scan", banded=False):
-  """Compiled (cost [B, N, M], gamma, lengths [B, 2], bandwidth) -> [B], [B, N, M]."""
+  """Compiled (cost [B, N, M], gamma, lengths [B, 2], bandwidth [B] or for all) -> [B], [B, N, M]."""
   def single(cost, gamma, lengths, bandwidth):
     options = dict(lengths=tuple(lengths), bandwidth=bandwidth if banded else None, implementation=implementation)
     return jax.value_and_grad(soft_dtw)(cost, gamma, **options)
-  return jax.jit(jax.vmap(single, in_axes=(0, None, 0, None)))
-
-
-@functools.cache
-def one_pair():
-  return jax.jit(jax.value_and_grad(soft_dtw))
+  solve = jax.jit(jax.vmap(single, in_axes=(0, None, 0, 0)))
+  return lambda cost, gamma, lengths, bandwidth: jax.tree.map(
+      np.asarray, solve(cost, gamma, lengths, np.broadcast_to(bandwidth, len(cost))))
 
 
 @functools.cache
@@ -134,20 +131,33 @@ def test_golden_values_alignments_and_lengths(golden, golden_name, implementatio
 
 @WHOLE
 def test_golden_gradients_by_the_series_and_divergence(golden, golden_name):
+  """Series of all sizes are padded to the longest, so that they share two programs."""
   file = golden(golden_name)
+  most_rows = max(len(value[0]) for key, value in file.items() if key.endswith(("/x", "/y")))
+  by_series = lambda x, y, gamma, lengths: soft_dtw(pairwise_squared_distance(x, y), gamma, lengths=lengths)
+  by_divergence = lambda x, y, gamma, lengths: soft_dtw_divergence(x, y, gamma, lengths=lengths)
+
+  def compiled(function, places):
+    run = jax.jit(jax.vmap(jax.value_and_grad(function, argnums=places), in_axes=(0, 0, None, None)))
+
+    def call(x, y, gamma):
+      wide = [np.pad(one, ((0, 0), (0, most_rows - one.shape[1]), (0, 0))) for one in (x, y)]
+      value, slopes = jax.tree.map(np.asarray, run(*wide, gamma, (x.shape[1], y.shape[1])))
+      for one, slope in zip((x, y), slopes):
+        assert not slope[:, one.shape[1]:].any()
+      return value, [slope[:, :one.shape[1]] for one, slope in zip((x, y), slopes)]
+    return call
+  terms, divergence = compiled(by_series, (0, 1)), compiled(by_divergence, (0,))
   for size in sorted({key.split("/")[0] for key in file}):
     x, y = file[f"{size}/x"], file[f"{size}/y"]
     for form in ("fast", "safe"):
       np.testing.assert_allclose(jax.vmap(functools.partial(pairwise_squared_distance, form=form))(x, y),
                                  file[f"{size}/cost"], rtol=1e-5, atol=1e-5)
-    by_series = lambda x, y, gamma: soft_dtw(pairwise_squared_distance(x, y), gamma)
-    terms = jax.jit(jax.vmap(jax.value_and_grad(by_series, argnums=(0, 1)), in_axes=(0, 0, None)))
-    divergence = jax.jit(jax.vmap(jax.value_and_grad(soft_dtw_divergence), in_axes=(0, 0, None)))
     for gamma in sorted({gamma for other, gamma, _ in cases(file) if other == size}):
       key, atol = f"{size}/g{gamma:g}", 4 * tolerance(gamma)
       for gradient, name in zip(terms(x, y, gamma)[1], ("grad_x", "grad_y")):
         np.testing.assert_allclose(gradient, file[f"{key}/{name}"], atol=atol)
-      value, gradient = divergence(x, y, gamma)
+      value, (gradient,) = divergence(x, y, gamma)
       most = max(np.abs(terms(a, b, gamma)[0]).max() for a, b in ((x, y), (x, x), (y, y)))
       np.testing.assert_allclose(value, file[f"{key}/divergence_value_f64"], atol=1e-5 * most)
       np.testing.assert_allclose(gradient, file[f"{key}/divergence_grad_x"], atol=2 * atol)
@@ -202,16 +212,20 @@ def test_golden_hard_path(golden, golden_name):
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-@pytest.mark.parametrize("n,m", SIZES)
-def test_equals_the_recursion_cell_by_cell(n, m, implementation):
-  cost = uniform(3, n, m)
-  for gamma, bandwidth in ((1e-2, None), (1.0, None), (0.1, max(2, abs(n - m)))):
-    solve = value_and_alignment(implementation, banded=bandwidth is not None)
-    value, alignment = solve(cost, gamma, whole(cost), bandwidth or 0)
-    for pair in range(3):
-      true_value, true_alignment = naive(cost[pair], gamma, bandwidth)
-      np.testing.assert_allclose(value[pair], true_value, rtol=1e-5, atol=1e-6)
-      np.testing.assert_allclose(alignment[pair], true_alignment, atol=2e-6)
+def test_equals_the_recursion_cell_by_cell(implementation):
+  """Pairs of all sizes in one batch."""
+  sizes = [size for size in SIZES for _ in range(2)]
+  costs = [uniform(n, m, seed=number) for number, (n, m) in enumerate(sizes)]
+  batch, lengths = padded(*costs, size=(33, 20))
+  widths = np.array([max(2, abs(n - m)) for n, m in sizes])
+  for gamma, bandwidths in ((1e-2, None), (1.0, None), (0.1, widths)):
+    solve = value_and_alignment(implementation, banded=bandwidths is not None)
+    values, alignments = solve(batch, gamma, lengths, 0 if bandwidths is None else bandwidths)
+    for pair, ((n, m), cost) in enumerate(zip(sizes, costs)):
+      true_value, true_alignment = naive(cost, gamma, None if bandwidths is None else bandwidths[pair])
+      np.testing.assert_allclose(values[pair], true_value, rtol=1e-5, atol=1e-6)
+      np.testing.assert_allclose(alignments[pair, :n, :m], true_alignment, atol=2e-6)
+      assert alignments[pair].sum() == pytest.approx(true_alignment.sum(), rel=1e-5)      # nothing on padding
 
 
 def test_hard_path_is_the_recursion_s():
@@ -224,42 +238,46 @@ def test_hard_path_is_the_recursion_s():
       assert path[0, 0] == path[-1, -1] == 1 and set(np.unique(path)) <= {0, 1}
       steps = np.diff(np.stack(np.nonzero(path)), axis=1)      # row by row: a chain of single steps
       assert ((steps >= 0) & (steps <= 1)).all() and (steps.sum(axis=0) > 0).all()
-  assert not jax.grad(lambda cost: (hard_alignment(cost) * uniform(5, 7)).sum())(uniform(5, 7)).any()
+  slope = jax.jit(jax.grad(lambda cost: (hard_alignment(cost) * uniform(5, 7)).sum()))
+  assert not np.asarray(slope(uniform(5, 7))).any()
 
 
-@pytest.mark.parametrize("n", [32, 128, 512])
-@pytest.mark.parametrize("kind", ["noise", "ties", "walk"])
-def test_gradients_are_exact_where_costs_are_thousands_of_gammas(n, kind):
+@pytest.mark.parametrize("n", [32, 128, pytest.param(512, marks=pytest.mark.slow)])
+def test_gradients_are_exact_where_costs_are_thousands_of_gammas(n):
   """float32 sums alone are off by 1e-4 to 1e-3 here, and peers that rebuild probabilities from them by percents."""
   rng, gamma = np.random.default_rng(n), 0.01
   walks = np.cumsum(rng.standard_normal((2, n)), axis=1)
-  cost = dict(noise=rng.uniform(0.5, 1.5, (n, n)), walk=(walks[0][:, None] - walks[1]) ** 2,
-              ties=np.round(rng.uniform(0, 3, (n, n))) + 1e-3 * rng.uniform(size=(n, n)))[kind]
-  path = np.asarray(hard_alignment(cost))
-  for total in (1e4, 1e5):                                    # R / gamma
-    scaled = (cost * (total * gamma / (path * cost).sum())).astype(np.float32)
-    value, alignment = value_and_alignment()(scaled[None], gamma, np.array([[n, n]]), 0)
-    with jax.enable_x64(True):
-      true_value, true_alignment = one_pair()(scaled.astype(np.float64), gamma)
-    np.testing.assert_allclose(value[0], true_value, rtol=1e-6)
-    np.testing.assert_allclose(alignment[0], true_alignment, atol=1e-4)
+  costs = np.stack([rng.uniform(0.5, 1.5, (n, n)), (walks[0][:, None] - walks[1]) ** 2,
+                    np.round(rng.uniform(0, 3, (n, n))) + 1e-3 * rng.uniform(size=(n, n))])      # noise, walk, ties
+  shortest = (np.asarray(hard()(costs, whole(costs), 0)) * costs).sum(axis=(1, 2), keepdims=True)
+  scaled = np.concatenate([costs * (total * gamma / shortest) for total in (1e4, 1e5)]).astype(np.float32)   # R / gamma
+  values, alignments = value_and_alignment()(scaled, gamma, whole(scaled), 0)
+  with jax.enable_x64(True):
+    true_values, true_alignments = value_and_alignment()(scaled.astype(np.float64), gamma, whole(scaled), 0)
+  assert true_values.dtype == np.float64
+  np.testing.assert_allclose(values, true_values, rtol=1e-6)
+  np.testing.assert_allclose(alignments, true_alignments, atol=1e-4)
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-def test_first_and_second_derivatives_are_those_of_differences(implementation):
-  weights = np.random.default_rng(1).standard_normal((5, 4))
+PARTS = dict(lengths=(4, 3), bandwidth=1)
+
+
+@pytest.mark.parametrize("implementation,options", [
+    ("scan", PARTS), ("checkpointed", {}), pytest.param("scan", {}, marks=pytest.mark.slow),
+    pytest.param("checkpointed", PARTS, marks=pytest.mark.slow)])
+def test_first_and_second_derivatives_are_those_of_differences(implementation, options):
+  weights, options = np.random.default_rng(1).standard_normal((5, 4)), options | dict(implementation=implementation)
   with jax.enable_x64(True):
     cost = np.random.default_rng(0).uniform(size=(5, 4))
-    for options in (dict(), dict(lengths=(4, 3), bandwidth=1)):
-      options["implementation"] = implementation
-      check_grads(jax.jit(functools.partial(soft_dtw, **options)), (cost, 0.3), order=2, modes=["rev"])
-      weighted = jax.jit(lambda cost, gamma, o=options: (weights * soft_alignment(cost, gamma, **o)).sum())
-      check_grads(weighted, (cost, 0.3), order=1, modes=["rev"])
+    check_grads(jax.jit(functools.partial(soft_dtw, **options)), (cost, 0.3), order=2, modes=["rev"])
+    weighted = jax.jit(lambda cost, gamma: (weights * soft_alignment(cost, gamma, **options)).sum())
+    check_grads(weighted, (cost, 0.3), order=1, modes=["rev"])
 
 
 def test_a_third_derivative_is_refused():
   with pytest.raises(NotImplementedError, match="differentiable twice"):
-    jax.grad(lambda c: jax.grad(lambda c: jnp.square(soft_alignment(c, 0.3)).sum())(c).sum())(uniform(3, 2))
+    third = jax.grad(lambda c: jax.grad(lambda c: jnp.square(soft_alignment(c, 0.3)).sum())(c).sum())
+    jax.eval_shape(third, uniform(3, 2))
 
 
 def test_more_than_the_exponents_hold_is_not_a_number():
@@ -273,11 +291,10 @@ ENDS, WIDTH = (5, 6), 4                                             # lengths an
 INSIDE = [(0, 0), (4, 5), (2, 3), (0, 4), (4, 0)]                   # places that paths can visit
 
 
-def check_spoiled_pairs(implementation):
+def check_spoiled_pairs(implementation, cases=tuple(itertools.product(SPOILED, INSIDE))):
   """Bad costs at several places: value, slopes and alignments of their pairs are spoiled, those of the last are its own."""
   rows, columns = np.indices((7, 8))
   real = (rows < ENDS[0]) & (columns < ENDS[1]) & (abs(rows - columns) <= WIDTH)
-  cases = list(itertools.product(SPOILED, INSIDE))
   cost = np.where(real, uniform(len(cases) + 1, 7, 8), np.float32(np.nan))
   for costs, (bad, place) in zip(cost, cases):
     costs[place] = bad
@@ -320,7 +337,8 @@ def test_no_path_visits_an_infinite_cost(implementation):
     true_value, true_slope = naive(cost, 0.3)
     np.testing.assert_allclose(value, true_value, rtol=1e-6)
     np.testing.assert_allclose(slope, true_slope, atol=1e-6)
-    np.testing.assert_array_equal(hard_alignment(cost), naive(cost, 1.0, hard=True)[1])
+    path = hard()(*padded(cost), 0)[0, :6, :5]
+    np.testing.assert_array_equal(path, naive(cost, 1.0, hard=True)[1])
   cost[0, 0] = np.inf
   value, slope = solve(cost)
   assert np.isnan(value) and np.isnan(slope).any()
@@ -341,7 +359,8 @@ def test_segments_that_are_no_numbers_spoil_the_divergence():
 def test_many_pairs_in_turns_and_long_ones_in_parts_are_each_pair_alone(monkeypatch):
   cost = uniform(5, 33, 40)
   lengths = np.array([[33, 40], [1, 40], [33, 1], [20, 13], [7, 39]])
-  solve = lambda: jax.vmap(lambda c, l: jax.value_and_grad(soft_dtw)(c, 0.1, lengths=tuple(l)))(cost, lengths)
+  solve = lambda: jax.tree.map(np.asarray, jax.jit(jax.vmap(
+      lambda c, l: jax.value_and_grad(soft_dtw)(c, 0.1, lengths=tuple(l))))(cost, lengths))
   whole_values, whole_slopes = solve()
   for module, name, size in ((passes, "_CELLS", 0), (passes, "_ROWS", 70), (wavefront, "_LONG", 20)):
     monkeypatch.setattr(module, name, size)
@@ -350,9 +369,15 @@ def test_many_pairs_in_turns_and_long_ones_in_parts_are_each_pair_alone(monkeypa
     np.testing.assert_allclose(slope, alignment, atol=1e-6)
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-@pytest.mark.parametrize("n,m,lengths,bandwidth", [(1, 1, None, None), (1, 9, None, None), (9, 9, (1, 1), None),
-                                                   (9, 7, (1, 7), 6), (9, 9, None, 0), (9, 40, (9, 40), 31)])
+SLOW = pytest.mark.slow
+CORNERS = [(1, 1, None, None), (1, 9, None, None), (9, 9, (1, 1), None), (9, 7, (1, 7), 6), (9, 9, None, 0),
+           (9, 40, (9, 40), 31)]
+
+
+@pytest.mark.parametrize("n,m,lengths,bandwidth,implementation", [
+    *((*corner, "scan") for corner in CORNERS),
+    *(pytest.param(*corner, "checkpointed", marks=() if corner in (CORNERS[0], CORNERS[3]) else SLOW)
+      for corner in CORNERS)])
 def test_corners_are_finite_and_exact(n, m, lengths, bandwidth, implementation):
   options = dict(lengths=lengths, bandwidth=bandwidth, implementation=implementation)
   rows, columns = lengths or (n, m)
@@ -366,7 +391,7 @@ def test_corners_are_finite_and_exact(n, m, lengths, bandwidth, implementation):
     weighted = lambda c: (soft_alignment(c, gamma, **options) * uniform(n, m)).sum()
     value = functools.partial(soft_dtw, **options)
     return jax.value_and_grad(value, argnums=(0, 1))(cost, gamma), jax.grad(weighted)(cost)
-  (values, (slopes, by_gamma)), second = solve(outside, 0.01)
+  (values, (slopes, by_gamma)), second = jax.tree.map(np.asarray, solve(outside, 0.01))
   assert np.isfinite(by_gamma).all() and np.isfinite(second).all()
   for cost, value, slope in zip(costs, values, slopes):
     true_value, true_slope = naive(cost[:rows, :columns], 0.01, bandwidth)
@@ -382,8 +407,8 @@ def test_one_pair_of_segments_costs_their_distance():
 def test_equal_series_have_no_slope():
   same = np.ones((9, 3), np.float32)
   for form in ("fast", "safe"):
-    slope = jax.grad(lambda x, f=form: soft_dtw(pairwise_squared_distance(x, same, form=f), 0.01))(same)
-    np.testing.assert_allclose(slope, 0, atol=1e-4)
+    slope = jax.jit(jax.grad(lambda x, f=form: soft_dtw(pairwise_squared_distance(x, same, form=f), 0.01)))
+    np.testing.assert_allclose(slope(same), 0, atol=1e-4)
 
 
 def test_distance_is_never_negative_and_the_safe_form_exact_at_equal_segments():
@@ -404,13 +429,13 @@ def test_derivatives_of_the_fast_distance_are_those_of_the_distance():
   x, y, weights = 10 + uniform(7, 3), 10 + uniform(5, 3), uniform(7, 5)
   x[2] = y[1]
   x[4] = y[3] + 3e-3                              # where the fast form rounds to zero or below, it has a slope too
-  slopes = {form: jax.grad(lambda x, y, f=form: (weights * pairwise_squared_distance(x, y, form=f)).sum(), (0, 1))(x, y)
-            for form in ("fast", "safe")}
+  total = lambda x, y, form: (weights * pairwise_squared_distance(x, y, form=form)).sum()
+  slopes = {form: jax.jit(jax.grad(functools.partial(total, form=form), (0, 1)))(x, y) for form in ("fast", "safe")}
   for fast, safe in zip(slopes["fast"], slopes["safe"]):
     np.testing.assert_allclose(fast, safe, atol=5e-5)
   with jax.enable_x64(True):
     x, y = x.astype(np.float64), y.astype(np.float64)
-    curved = lambda x, y: jnp.sin(pairwise_squared_distance(x, y))
+    curved = jax.jit(lambda x, y: jnp.sin(pairwise_squared_distance(x, y)))
     check_grads(curved, (x, y), order=2, modes=["rev"])
   assert not rounded(jax.grad(lambda x, y: jnp.sin(pairwise_squared_distance(x, y)).sum()), uniform(7, 3), uniform(5, 3))
 
@@ -434,7 +459,8 @@ def test_vmap_is_the_loop_and_traces_once():
 
 
 def test_what_the_alignment_promises():
-  alignment = np.asarray(jax.vmap(lambda c: soft_alignment(c, 0.3, lengths=(5, 6)))(uniform(4, 7, 6)))
+  solve = jax.jit(jax.vmap(lambda c: soft_alignment(c, 0.3, lengths=(5, 6))))
+  alignment = np.asarray(solve(uniform(4, 7, 6)))
   np.testing.assert_allclose(alignment[:, 0, 0], 1, rtol=1e-5)
   np.testing.assert_allclose(alignment[:, 4, 5], 1)
   assert alignment.min() >= 0 and alignment.max() <= 1 + 1e-6
@@ -444,9 +470,10 @@ def test_what_the_alignment_promises():
 
 def test_types():
   cost = uniform(4, 5)
-  assert soft_dtw(cost.astype(jnp.bfloat16), 0.1).dtype == jnp.float32
-  assert soft_dtw(np.round(cost).astype(int), 0.1).dtype == jnp.float32
-  assert soft_alignment(cost, np.float64(0.1)).dtype == jnp.float32
+  of = lambda function, *arguments: jax.eval_shape(function, *arguments).dtype
+  assert of(soft_dtw, cost.astype(jnp.bfloat16), 0.1) == jnp.float32
+  assert of(soft_dtw, np.round(cost).astype(int), 0.1) == jnp.float32
+  assert of(soft_alignment, cost, np.float64(0.1)) == jnp.float32
 
 
 def problem(most=9):
@@ -457,9 +484,9 @@ def problem(most=9):
   return strategies.builds(build, size, size, seed, strategies.sampled_from([0.01, 0.3, 2.0]))
 
 
-def padded(*costs, size=12):
+def padded(*costs, size=(12, 12)):
   """Costs as one batch of fixed size (NaN on padding), so that all examples share one compiled program; lengths."""
-  batch = np.full((max(3, len(costs)), size, size), np.nan, np.float32)
+  batch = np.full((max(3, len(costs)), *size), np.nan, np.float32)
   lengths = np.ones((len(batch), 2), np.int32)
   for i, cost in enumerate(costs):
     batch[i, : cost.shape[0], : cost.shape[1]], lengths[i] = cost, cost.shape
@@ -468,8 +495,8 @@ def padded(*costs, size=12):
 
 
 def solve(*costs, gamma):
-  values, alignments = value_and_alignment()(padded(*costs)[0], gamma, padded(*costs)[1], 0)
-  return np.asarray(values), np.asarray(alignments)
+  batch, lengths = padded(*costs)
+  return value_and_alignment()(batch, gamma, lengths, 0)
 
 
 SETTINGS = hypothesis.settings(max_examples=40, deadline=None, derandomize=True, database=None)
@@ -513,8 +540,9 @@ def test_divergence_is_zero_at_equal_series_and_ignores_padding():
   x, y = uniform(9, 4), uniform(7, 4, seed=1)
   divergence = jax.jit(jax.value_and_grad(soft_dtw_divergence), static_argnames=("form",))
   assert abs(float(divergence(x, x, 0.1, form="safe")[0])) < 1e-6
-  assert float(divergence(x, y, 0.1)[0]) > 0
-  np.testing.assert_allclose(divergence(x, y, 0.1)[0], divergence(y, x, 0.1)[0], rtol=1e-4)
+  there = divergence(x, y, 0.1)[0]
+  assert float(there) > 0
+  np.testing.assert_allclose(there, divergence(y, x, 0.1)[0], rtol=1e-4)
   value, slope = divergence(x[:5], y[:6], 0.1)
   x[5:], y[6:] = np.nan, np.inf
   padded_value, padded_slope = divergence(x, y, 0.1, lengths=(5, 6), bandwidth=9)

@@ -65,7 +65,7 @@ def test_both_references_agree():
 def test_value_alignment_and_lengths(implementation):
   cost = problem()
   for gamma in (1e-2, 1.0):
-    solved = solver(implementation)(cost, gamma, LENGTHS, np.zeros_like(cost))
+    solved = jax.tree.map(np.asarray, solver(implementation)(cost, gamma, LENGTHS, np.zeros_like(cost)))
     for one, (n, m), value, *alignments in zip(cost, LENGTHS, *solved):
       real = one[:n, :m]
       np.testing.assert_allclose(value, cell_by_cell(real, gamma), rtol=1e-5, atol=1e-6)
@@ -87,7 +87,7 @@ def test_hard_path_is_of_the_best_piece():
     assert ((steps >= 0) & (steps <= 1)).all() and (steps.sum(axis=0) > 0).all()
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("implementation", ["scan", pytest.param("checkpointed", marks=pytest.mark.slow)])
 def test_first_and_second_derivatives_are_those_of_differences(implementation):
   weights = np.random.default_rng(1).standard_normal((4, 5))
   with jax.enable_x64(True):
@@ -100,13 +100,14 @@ def test_first_and_second_derivatives_are_those_of_differences(implementation):
 
 def test_long_series_in_parts_are_exact_and_so_are_costs_of_thousands_of_gammas(monkeypatch):
   monkeypatch.setattr(wavefront, "_LONG", 16)
+  solve, exact = (jax.jit(jax.value_and_grad(functools.partial(soft_dtw, free_ends=True, **options)))
+                  for options in ({}, dict(implementation="checkpointed")))
   for n, m in ((24, 40), (40, 24)):
     cost = uniform(n, m, seed=n)
     for gamma in (0.1, 1e-4):
-      value, alignment = jax.jit(jax.value_and_grad(functools.partial(soft_dtw, free_ends=True)))(cost, gamma)
+      value, alignment = solve(cost, gamma)
       with jax.enable_x64(True):
-        true_value, true_alignment = jax.jit(jax.value_and_grad(functools.partial(
-            soft_dtw, free_ends=True, implementation="checkpointed")))(cost.astype(np.float64), gamma)
+        true_value, true_alignment = exact(cost.astype(np.float64), gamma)
       np.testing.assert_allclose(value, cell_by_cell(cost, gamma), rtol=1e-5, atol=1e-6)
       np.testing.assert_allclose(value, true_value, rtol=1e-5, atol=1e-6)
       np.testing.assert_allclose(alignment, true_alignment, atol=1e-4)
@@ -121,7 +122,7 @@ def test_what_free_ends_promise(n, m, seed, gamma):
   lengths = np.array([[n, m], [n, m], [n, 1], *[[1, 1]] * 4])
   cost[1] = cost[0, :, ::-1]
   cost[1, :n, :m] = cost[0, :n, :m][::-1, ::-1]
-  values, alignments, *_ = solver("scan")(cost, gamma, lengths, np.zeros_like(cost))
+  values, alignments, *_ = map(np.asarray, solver("scan")(cost, gamma, lengths, np.zeros_like(cost)))
   whole = naive(cost[0, :n, :m], gamma, np.ones((n, m), bool))
   assert values[0] <= whole + 1e-5                                       # all of the columns are a piece of them
   np.testing.assert_allclose(values[0], values[1], rtol=1e-4, atol=1e-5)                    # time may run backwards
@@ -134,9 +135,12 @@ def test_what_free_ends_promise(n, m, seed, gamma):
 def test_a_clip_is_found_in_a_longer_one():
   y = np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32)
   cost = pairwise_squared_distance(y[4:9], y, form="safe")
-  np.testing.assert_array_equal(hard_alignment(cost, free_ends=True), np.eye(12)[4:9])
-  np.testing.assert_allclose(soft_alignment(cost, 1e-3, free_ends=True), np.eye(12)[4:9], atol=1e-5)
-  assert abs(float(soft_dtw(cost, 1e-3, free_ends=True))) < 1e-5
+  hard, soft, value = jax.jit(lambda cost: (
+      hard_alignment(cost, free_ends=True), soft_alignment(cost, 1e-3, free_ends=True),
+      soft_dtw(cost, 1e-3, free_ends=True)))(cost)
+  np.testing.assert_array_equal(hard, np.eye(12)[4:9])
+  np.testing.assert_allclose(soft, np.eye(12)[4:9], atol=1e-5)
+  assert abs(float(value)) < 1e-5
 
 
 def test_bad_costs_and_bands_are_refused_or_spoil():

@@ -1,6 +1,7 @@
 """The kernels against the scan: interpreted and lowered without an accelerator, compiled and run where there is one."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import pytest
 
 from jaxskill.modules.soft_dtw import hard_alignment, kernels, passes, soft_alignment, soft_dtw, wavefront
 from jaxskill.modules.soft_dtw import steps as soft_dtw_steps
-from tests.modules.test_soft_dtw import check_spoiled_pairs
+from tests.modules.test_soft_dtw import INSIDE, SPOILED, check_spoiled_pairs
 
 PLATFORMS = ("gpu", "tpu")
 CALLS = dict(gpu="custom_call @mosaic_gpu", tpu="custom_call @tpu_custom_call")
@@ -63,7 +64,10 @@ def check(solved, arguments, mapped, **options):
     np.testing.assert_allclose(found, true, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("shape,free_ends", [((3, 4, 6), False), ((2, 2, 5, 3), True)])
+@pytest.mark.parametrize("platform,shape,free_ends", [
+    ("gpu", (2, 2, 5, 3), True), ("tpu", (3, 4, 6), False),
+    pytest.param("gpu", (3, 4, 6), False, marks=pytest.mark.slow),
+    pytest.param("tpu", (2, 2, 5, 3), True, marks=pytest.mark.slow)], indirect=["platform"])
 def test_interpreted_kernels_equal_the_scan(platform, shape, free_ends, quick_compile):
   arguments = problem(*shape)
   mapped = lambda function: functools.reduce(lambda f, _: jax.vmap(f), shape[:-2], function)
@@ -75,7 +79,7 @@ def test_interpreted_kernels_equal_the_scan(platform, shape, free_ends, quick_co
 
 def test_a_cost_that_is_no_number_spoils_its_pair_alone(platform, quick_compile):
   with interpreted(platform):
-    check_spoiled_pairs("pallas")
+    check_spoiled_pairs("pallas", tuple(zip(itertools.cycle(SPOILED), INSIDE)))
 
 
 def test_more_rows_than_registers_hold_at_once(quick_compile):
@@ -101,7 +105,7 @@ def test_more_rows_than_registers_hold_at_once(quick_compile):
 
 
 @pytest.mark.filterwarnings("error::DeprecationWarning")          # Pallas' Triton, and what else JAX will drop
-@pytest.mark.parametrize("pairs,n,m", [(3, 5, 7), (64, 512, 512), (2, 4096, 4096)])
+@pytest.mark.parametrize("pairs,n,m", [pytest.param(3, 5, 7, marks=pytest.mark.slow), (64, 512, 512), (2, 4096, 4096)])
 def test_kernels_lower_without_the_device_to_one_launch_each_way(platform, pairs, n, m):
   cost = jax.ShapeDtypeStruct((pairs, n, m), jnp.float32)
   lower = lambda function: jax.jit(jax.vmap(function)).trace(cost).lower(

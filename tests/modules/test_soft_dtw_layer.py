@@ -1,5 +1,7 @@
 """The temporal alignment of SkillDiff as a layer, against the functions that it is made of."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,12 +29,20 @@ def align(query, reference, **options):
   return TemporalAlignment(**options).apply({}, query, reference, LENGTHS)
 
 
+def compiled(function, *arguments):
+  return jax.tree.map(np.asarray, jax.jit(function)(*arguments))
+
+
 def test_soft_is_the_expected_alignment_and_its_cost(rows):
-  weights, misfit = align(*rows, gamma=0.5, bandwidth=4)
-  cost = pairwise_squared_distance(*rows)
-  visits = soft_alignment(cost, 0.5, lengths=LENGTHS, bandwidth=4)
+  options = dict(lengths=LENGTHS, bandwidth=4)
+
+  def both(query, reference):
+    cost = pairwise_squared_distance(query, reference)
+    return (align(query, reference, gamma=0.5, bandwidth=4), soft_alignment(cost, 0.5, **options),
+            soft_dtw(cost, 0.5, **options))
+  (weights, misfit), visits, value = compiled(both, *rows)
   np.testing.assert_allclose(weights[:5], visits[:5] / visits[:5].sum(axis=1, keepdims=True), rtol=1e-5)
-  np.testing.assert_allclose(misfit, soft_dtw(cost, 0.5, lengths=LENGTHS, bandwidth=4) / sum(LENGTHS), rtol=1e-6)
+  np.testing.assert_allclose(misfit, value / sum(LENGTHS), rtol=1e-6)
   assert not weights[5:].any() and not weights[:, 7:].any()
 
 
@@ -46,13 +56,14 @@ def test_gradients_are_those_of_soft_dtw(rows):
   def layer(query):
     weights, misfit = align(query, rows[1], gamma=0.5)
     return misfit + jnp.sin(weights[:5] @ jnp.arange(9.0)).sum()
-  np.testing.assert_allclose(jax.grad(layer)(rows[0]), jax.grad(naive)(rows[0]), rtol=1e-4, atol=1e-5)
+  slopes = [compiled(jax.grad(function), rows[0]) for function in (layer, naive)]
+  np.testing.assert_allclose(*slopes, rtol=1e-4, atol=1e-5)
 
 
 def test_hard_is_the_best_path(rows):
-  weights, misfit = align(*rows, kind="hard")
-  cost = pairwise_squared_distance(*rows)
-  path = hard_alignment(cost, lengths=LENGTHS)
+  weights, misfit = compiled(functools.partial(align, kind="hard"), *rows)
+  cost = np.asarray(pairwise_squared_distance(*rows))
+  path = compiled(functools.partial(hard_alignment, lengths=LENGTHS), cost)
   np.testing.assert_allclose(weights[:5], path[:5] / path[:5].sum(axis=1, keepdims=True), rtol=1e-6)
   np.testing.assert_allclose(misfit, (path * cost).sum() / sum(LENGTHS), rtol=1e-6)
 
@@ -64,8 +75,8 @@ def test_a_piece_of_the_one_or_of_the_other(rows, kind):
   longer = np.concatenate([reference[:2], query, reference[2:]])
   there = np.zeros((3, 12), np.float32)
   there[:, 2:5] = np.eye(3)
-  align = lambda free_ends, *both: TemporalAlignment(kind, 1e-2, free_ends=free_ends).apply(
-      {}, *both, tuple(map(len, both)))
+  align = lambda free_ends, *both: compiled(lambda *both: TemporalAlignment(kind, 1e-2, free_ends=free_ends).apply(
+      {}, *both, tuple(map(len, both))), *both)
   weights, misfit = align("reference", query, longer)
   np.testing.assert_allclose(weights, there, atol=1e-5)
   turned, same = align("query", longer, query)
@@ -83,12 +94,14 @@ def test_linear_scales_time_alone(rows):
 
 def test_has_no_parameters_and_maps_over_pairs(rows):
   layer = TemporalAlignment()
-  assert not layer.init(jax.random.key(0), *rows, LENGTHS)
+  assert not jax.eval_shape(lambda: layer.init(jax.random.key(0), *rows, LENGTHS))
   queries, references = (np.stack([x, x[::-1]]) for x in rows)
   lengths = np.array([[5, 7], [6, 2]])
-  weights, misfit = jax.vmap(lambda q, r, n: layer.apply({}, q, r, tuple(n)))(queries, references, lengths)
+  run = lambda query, reference, lengths: layer.apply({}, query, reference, tuple(lengths))
+  weights, misfit = compiled(jax.vmap(run), queries, references, lengths)
+  one = jax.jit(run)
   for i in range(2):
-    alone = layer.apply({}, queries[i], references[i], tuple(lengths[i]))
+    alone = one(queries[i], references[i], lengths[i])
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), (weights[i], misfit[i]), alone)
 
 

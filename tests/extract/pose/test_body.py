@@ -101,8 +101,10 @@ def comes_and_goes_on(time):
   return 290 - 200 * time if time < 0.65 else 160 if time < 1.2 else max(40, 160 - 100 * (time - 1.2))
 
 
-@pytest.mark.parametrize("there", [comes_and_goes_back, comes_and_goes_on])
-@pytest.mark.parametrize("clothes", [200, 60])
+@pytest.mark.parametrize("there,clothes", [
+    (comes_and_goes_back, 200), (comes_and_goes_on, 60),
+    pytest.param(comes_and_goes_on, 200, marks=pytest.mark.slow),
+    pytest.param(comes_and_goes_back, 60, marks=pytest.mark.slow)])
 def test_one_who_was_hidden_is_found_again(monkeypatch, there, clothes):
   """Behind somebody in other clothes, or in the same ones: a gap, and never the other one."""
   monkeypatch.setattr(identity, "FORGET", 1.0)

@@ -1,6 +1,7 @@
 """The trained networks: on drawn persons, on real films where they are at hand, and through the command."""
 
 import functools
+import itertools
 import json
 import zipfile
 
@@ -180,16 +181,16 @@ def test_other_networks_are_refused(made, tmp_path):
 KNOWN = dict(first=(0, 60, 75, 105, 120, 135, 180, 210), second=(45, 90, 150, 165, 195, 225, 240))
 
 
-def followed(*chosen):
-  """(what is seen in each picture of a film of two men, the follower)."""
+def followed(count, *chosen):
+  """(what is seen in each of the first pictures of a film of two men, the follower)."""
   follower = body.Follower(networks(), puppets.options(smoothing=True), chosen)
-  return [follower.look(picture) for picture in decoding.pictures(FILMS / "chaplin.mp4")], follower
+  return [follower.look(picture) for picture in itertools.islice(decoding.pictures(FILMS / "chaplin.mp4"), count)], follower
 
 
 def away_from_known(seen, man):
   """Pixels, the median, from landmarks of one of the men that others found where they saw him."""
   known, found = json.loads((FILMS / "chaplin_pose.json").read_text()), []
-  for number in KNOWN[man]:
+  for number in (number for number in KNOWN[man] if number < len(seen)):
     for name, (x, y, visible) in known[str(number)]["points"].items():
       if seen[number] and visible > 0.8:
         found.append(np.hypot(*(seen[number].points[body.LANDMARKS.index(name), :2] - (x, y))))
@@ -197,9 +198,10 @@ def away_from_known(seen, man):
 
 
 @needs_films
-def test_a_man_is_followed_to_the_end_beside_another_one():
+@pytest.mark.parametrize("count", [140, pytest.param(None, marks=pytest.mark.slow)])
+def test_a_man_is_followed_to_the_end_beside_another_one(count):
   """A real film. Another man runs in, hides the first one for a second, and stays beside him, larger than he is."""
-  seen, follower = followed()
+  seen, follower = followed(count)
   there = np.array([one is not None for one in seen])
   assert there[:14].all() and not there[20:35].any() and there[50:].mean() > 0.97
   places = [one.points[[23, 24], 0].mean() for one in seen if one]
@@ -210,9 +212,10 @@ def test_a_man_is_followed_to_the_end_beside_another_one():
 
 
 @needs_films
-def test_the_man_who_is_chosen_is_followed_beside_another_one():
+@pytest.mark.parametrize("count", [155, pytest.param(None, marks=pytest.mark.slow)])
+def test_the_man_who_is_chosen_is_followed_beside_another_one(count):
   """Chosen while the detector does not find him: he is waited for, and nobody else is taken."""
-  seen, follower = followed((1.8, 275, 200))
+  seen, follower = followed(count, (1.8, 275, 200))
   there = np.array([one is not None for one in seen])
   assert not there[:45].any() and there[55:].mean() > 0.97
   assert min(one.points[[23, 24], 0].mean() for one in seen if one) > 280
