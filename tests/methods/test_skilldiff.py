@@ -16,6 +16,7 @@ from jaxskill.methods import skilldiff
 from jaxskill.training import answers
 from jaxskill.training.parallel import Parallel
 from tests.conftest import small_config
+from tests.known_programs import Known
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 TINY = {"model.hidden": 4, "model.width": 3, "model.directions": 3, "model.heads": 2, "model.head_hidden": 3,
@@ -542,10 +543,11 @@ def test_references_of_pairs_won_most_of_the_training_pairs(load_config, make_da
                             [4, 3, 0, 1, 0, 4]]
 
 
-def test_a_run_on_pairs_and_its_answers(load_config, quick_training, tmp_path):
+def test_a_run_on_pairs_and_its_answers(load_config, quick_training, monkeypatch, tmp_path):
   """Accuracy in place of correlation, pictures, and the same scores of videos from their features alone."""
   config = load_config("skilldiff", "simulated,pairs", TINY | {"data.simulated.num_videos": 30, "model.exemplars.count": 2})
   del quick_training
+  Known().patch(monkeypatch)
   dataset = data.load(config.data)
   results = train.run(config, tmp_path / "run", dataset)
   replica, = results["replicas"]
