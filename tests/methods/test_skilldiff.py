@@ -377,17 +377,21 @@ def test_assessment(form):
       np.testing.assert_allclose(places[:count], f["path"] @ (np.arange(f["path"].shape[1]) + 0.5), atol=1e-3)
 
 
+def aligned(alignment, seed):
+  """As `small`: of videos of up to 7 rows, and items of which the first is whom an assessment is about."""
+  system, variables, _, scores = small(FORMS["paper" if alignment == "soft" else alignment], seed)
+  features = np.random.default_rng(seed).normal(size=(6, 7, 5)).astype(np.float32)
+  return system, variables, features, scores, np.array([(2, 0, 1), *ITEMS])
+
+
 @pytest.mark.parametrize("alignment", skilldiff.ALIGNMENTS)
 def test_padding_changes_nothing(alignment):
   """Neither in losses and gradients nor in answers, whatever it holds."""
-  system, variables, features, scores = small({"model.alignment": alignment}, 2)
+  system, variables, features, scores, items = aligned(alignment, 2)
   garbage = np.random.default_rng(1).normal(size=(6, 7, 5)).astype(np.float32) * 9
-  real = (np.arange(4) < np.array(LENGTHS)[:, None])[..., None]
-  garbage[:, :4] = np.where(real, features, garbage[:, :4])
-  zeros = np.pad(np.where(real, features, 0), ((0, 0), (0, 3), (0, 0)))
-  items = np.array([(2, 0, 1), *ITEMS[1:]])
-  (*first, one), (*second, other) = (system.everything(variables, batch(x, LENGTHS), scores, items, np.ones(5, bool))
-                                     for x in (zeros, garbage))
+  real = (np.arange(7) < np.array(LENGTHS)[:, None])[..., None]
+  (*first, one), (*second, other) = (system.everything(variables, batch(np.where(real, features, x), LENGTHS), scores, items,
+                                                       np.ones(6, bool)) for x in (np.zeros_like(features), garbage))
   for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
   np.testing.assert_allclose(one.score, other.score, atol=1e-4)
@@ -395,24 +399,25 @@ def test_padding_changes_nothing(alignment):
   for name in ("score", "importance"):
     np.testing.assert_allclose(one.segments[name], other.segments[name], atol=1e-4, err_msg=name)
   np.testing.assert_allclose(one.alignment[0, :3, :4], other.alignment[0, :3, :4], atol=1e-4)
-  # longer streams too
-  expected, losses = np.asarray(first[0]), losses_of(system, variables, features, scores, items, LENGTHS)[0]
-  np.testing.assert_allclose(np.asarray(losses).sum(), expected, rtol=1e-4, atol=1e-5)
+  # however long the streams are: the program of `test_losses`
+  short = losses_of(system, variables, features[:, :4], scores, ITEMS, LENGTHS)[0]
+  long = losses_of(system, variables, np.where(real, features, garbage), scores, ITEMS, LENGTHS)[0]
+  np.testing.assert_allclose(long, short, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("alignment", skilldiff.ALIGNMENTS)
 def test_finite_at_the_corners(alignment):
   """Value and gradient: rows fewer than segments, features that never vary, no reference at all, numbers far too large."""
-  system, variables, features, scores = small({"model.alignment": alignment}, 3)
+  system, variables, features, scores, items = aligned(alignment, 3)
   silent = variables | dict(params=jax.tree.map(lambda x: x * (x.ndim != 1), variables["params"]))
-  every = [(3, 0, 1), *ITEMS]
-  corners = dict(row=(variables, features, [1] * 6, every), constant=(variables, np.full_like(features, 0.7), LENGTHS, every))
+  lengths, alone = [7, *LENGTHS[1:]], np.array([(3, 3, 3)] * 6)
+  corners = dict(row=(variables, features, [1] * 6, items), constant=(variables, np.full_like(features, 0.7), lengths, items))
   if alignment == "soft":         # zero: nothing in the biases either, so directions of norm 0
-    corners |= dict(zero=(silent, np.zeros_like(features), LENGTHS, every), huge=(variables, features * 1e4, LENGTHS, every),
-                    alone=(variables, features, LENGTHS, [(3, 3, 3)] * 6))
+    corners |= dict(zero=(silent, np.zeros_like(features), lengths, items), huge=(variables, features * 1e4, lengths, items),
+                    alone=(variables, features, lengths, alone))
   for corner, (numbers, values, lengths, items) in corners.items():
     counts = np.full(6, corner != "alone")
-    for x in jax.tree.leaves(system.everything(numbers, batch(values, lengths), scores, np.array(items), counts)):
+    for x in jax.tree.leaves(system.everything(numbers, batch(values, lengths), scores, items, counts)):
       assert np.isfinite(x).all(), corner
 
 

@@ -18,6 +18,7 @@ from jaxskill.report import results
 from jaxskill.training import batches, replicas
 from jaxskill.training.batches import as_maps
 from jaxskill.training.parallel import Parallel
+from tests.known_programs import Known
 
 FOLDS = ((range(8), (8, 9, 10)), ((2, 3, 4, 5, 6), (7, 8)))
 PAPER = spatial_attention.get_config("epic_skills")
@@ -171,11 +172,12 @@ def test_maps_kept_as_rows_change_nothing(make, with_maps, quick_compile, monkey
       np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
-def test_standardised_channels(make, with_maps, quick_compile):
+def test_standardised_channels(make, with_maps, quick_compile, monkeypatch):
   """Statistics are of channels, over frames and places; shifted and scaled maps then give the same model."""
   dataset = with_maps()
   scale, shift = np.float32([1, 2, 4, 0.5, 8]), np.float32([3, 0, -5, 2, 1])
   moved = dataclasses.replace(dataset, streams=dict(maps=dataset.streams["maps"] * scale + shift))
+  Known().patch(monkeypatch)
   config = make({"model.padding": "same"})                # whose zeros are those of standardised maps
   (first, _), (second, _) = trained(config, dataset), trained(config, moved)
   assert first.state.constants["features"]["maps"]["mean"].shape == (2, 5)
