@@ -38,7 +38,7 @@ def test_gradients_reach_every_parameter_from_the_start(quick_compile):
     assert np.isfinite(slope).all() and np.abs(slope).max() > 1e-7, jax.tree_util.keystr(path)
 
 
-def test_three_seeds_learn(quick_compile):
+def test_three_seeds_learn():
   """Without clipping one of them ends at the margin of the loss, .5, after it had learnt (.05)."""
   config = tiny()
   trainer, losses = train.Trainer(config, data.load(config.data), Parallel(1)), []
