@@ -12,16 +12,27 @@ import pytest
 from jaxskill import data, train
 from jaxskill.data.simulation import like_published
 from jaxskill.evaluate import metrics
-from jaxskill.training import finished_run
+from jaxskill.training import finished_run, replicas
 from jaxskill.training.checkpoints import Checkpoints
 from jaxskill.training.parallel import Parallel
+from tests.known_programs import Known
 from tests.places import SHARED
+
+KNOWN = Known()
 
 
 @pytest.fixture(autouse=True)
 def one_device(monkeypatch, quick_compile):
+  """And one set of compiled functions for all runs of a config: a run that is started again traces nothing anew."""
   del quick_compile
   monkeypatch.setattr(train, "Parallel", lambda _: Parallel(1))
+  KNOWN.patch(monkeypatch)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget():
+  yield
+  KNOWN.made.clear()
 
 
 @pytest.fixture
@@ -200,6 +211,7 @@ def test_logs_are_json_and_a_step_not_taken_has_no_number(small, tmp_path):
 
 
 def test_step_is_compiled_once(small, tmp_path, caplog):
+  KNOWN.made.clear()
   with jax.log_compiles():
     train.run(small(), tmp_path / "run")
   compiled = [r.message for r in caplog.records if "Finished XLA compilation of jit(run)" in r.message]
@@ -231,7 +243,8 @@ def test_scores_by_subject(small, tmp_path):
   assert not saved["simulated"] and saved["data"] == "mine"
 
 
-def test_epic_skills_folds_and_seeds_are_one_program(small, tmp_path):
+def test_epic_skills_folds_and_seeds_are_one_program(small, tmp_path, coarse_pictures):
+  """That each of them trains as if it were alone is in `methods/test_common.py`."""
   videos = [f"v{i}" for i in range(8)]
   pairs = ordered(videos)                                                # every fold tests other pairs of all videos
   labels = write_splits(tmp_path / "labels", {
@@ -249,23 +262,35 @@ def test_epic_skills_folds_and_seeds_are_one_program(small, tmp_path):
       np.mean([r["last"]["accuracy"] for r in saved["replicas"]]))
   assert all(f["test_pairs_of_two_training_videos"] == f["test_pairs"] for f in saved["audit"]["folds"])
   assert (tmp_path / "run" / "attention.png").exists()                    # although no video is in the test side alone
-  one = train.run(small("epic_skills", {"data.dir": str(tmp_path / "epic"), "data.task": "drawing", "seeds": (1,),
-                                        "train.epochs": 4}), tmp_path / "one")
-  np.testing.assert_allclose(list(one["replicas"][2]["scores"].values()), list(saved["replicas"][5]["scores"].values()),
-                             rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name,task", [("BEST", "tie_tie"), ("EPIC-Skills", "surgery")])
-def test_published_splits(small, tmp_path, name, task):
-  labels = SHARED / "data" / "annotations" / name
+PUBLISHED = dict(BEST=("best", "tie_tie", 1), **{"EPIC-Skills": ("epic_skills", "surgery", 4)})      # options, task, folds
+
+
+def like_those_published(small, tmp_path, name, changes):
+  """The config of features that are made up for the videos of a task."""
+  labels, (options, task, _) = SHARED / "data" / "annotations" / name, PUBLISHED[name]
   if not labels.is_dir():
     pytest.skip(f"there are no published splits at {labels}; set JAXSKILL_SHARED to the folder above data/annotations")
   like_published.write_like(labels, tmp_path / "made", tasks=[task], num_segments=6, width=6)
-  options = dict(BEST="best", **{"EPIC-Skills": "epic_skills"})[name]
-  saved = train.run(small(options, {"data.dir": str(tmp_path / "made"), "data.task": task, "train.epochs": 1,
-                                    "train.batch_size": 256, "plots": True}), tmp_path / "run")
-  assert saved["audit"]["missing_videos"] == [] and saved["audit"]["pairs"] > 500
-  assert len(saved["replicas"]) == (1 if name == "BEST" else 4)
+  return small(options, {"data.dir": str(tmp_path / "made"), "data.task": task} | changes)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_splits(small, tmp_path, name):
+  config = like_those_published(small, tmp_path, name, {})
+  dataset = data.load(config.data)
+  facts = data.audit(dataset)
+  assert facts["missing_videos"] == [] and facts["pairs"] > 500
+  assert len(replicas.plan(config, dataset)) == PUBLISHED[name][2]
+
+
+# The form of EPIC-Skills trains above.
+@pytest.mark.parametrize("name", ["BEST", pytest.param("EPIC-Skills", marks=pytest.mark.slow)])
+def test_a_run_on_published_splits(small, tmp_path, coarse_pictures, name):
+  config = like_those_published(small, tmp_path, name, {"train.epochs": 1, "train.batch_size": 256, "plots": True})
+  saved = train.run(config, tmp_path / "run")
+  assert saved["audit"]["missing_videos"] == [] and len(saved["replicas"]) == PUBLISHED[name][2]
   assert (tmp_path / "run" / "attention.png").exists()
 
 
@@ -349,7 +374,7 @@ def test_workdir_below_a_file_is_refused(small, tmp_path):
 
 
 @pytest.mark.parametrize("system,kind", [("pros_cons", "pairs"), ("core", "videos")])
-def test_a_run_without_a_test_side_only_assesses(load_config, quick_training, tmp_path, capsys, system, kind):
+def test_a_run_without_a_test_side_only_assesses(load_config, quick_training, coarse_pictures, tmp_path, capsys, system, kind):
   """It says so in its results and to whoever asks it later, and shows no number that a test would give."""
   del quick_training
   config = load_config(system, changes={"data.split": "all", "train.epochs": 1, "seeds": (0,)})

@@ -57,7 +57,7 @@ def golden_input(seed, shape):
 
 
 @pytest.mark.golden("actionnet*", without=("sgd",))
-def test_golden_forward(golden, golden_weights, golden_name):
+def test_golden_forward(golden, golden_weights, golden_name, quick_compile):
   data = golden(golden_name)
   params = interop.action_net_from_torch(golden_weights(data))
   features = {}
@@ -123,9 +123,10 @@ def golden_steps(data, shapes):
                  for ours, theirs in GOLDEN_NAMES.items()}, labels[step]
 
 
-@pytest.mark.parametrize("encode", ["batch", "siamese", "unique"])
+@pytest.mark.parametrize("encode", ["batch", *(       # whose gradients are the same: `test_common.py`, `training/test_step.py`
+    pytest.param(form, marks=pytest.mark.slow) for form in ("siamese", "unique"))])
 @pytest.mark.golden("actionnet*_sgd*")
-def test_golden_sgd(golden, golden_weights, golden_name, encode):
+def test_golden_sgd(golden, golden_weights, golden_name, quick_compile, encode):
   """Two steps of the loop: weight decay is added to the gradient before the momentum; the head has its own rate."""
   data = golden(golden_name)
   forward, size = golden("actionnet"), int(data["batch"])
@@ -215,16 +216,25 @@ def small(seed=0, **changes):
   return method, variables, features, {name: lengths[name] for name in features}
 
 
+PROGRAMS = {}             # {id of a method: (the method, which so stays, its encoding)}
+
+
 def run(method, variables, videos, train=False, key=0):
-  return jax.jit(method.encodings, static_argnums=3)(variables, videos, jax.random.key(key), train)
+  if id(method) not in PROGRAMS:
+    PROGRAMS[id(method)] = method, jax.jit(method.encodings, static_argnums=3)
+  return PROGRAMS[id(method)][1](variables, videos, jax.random.key(key), train)
 
 
 @pytest.mark.parametrize("last", [True, False])
 def test_window_starts(last):
   lengths = jnp.array([9, 4, 3, 5, 10])
   np.testing.assert_array_equal(action_net.window_starts(lengths, 4), [2, 0, 0, 0, 3])
-  keys = jax.vmap(lambda k: jax.random.split(k, 5))(jax.random.split(jax.random.key(0), 300))
-  starts = np.asarray(jax.vmap(lambda k: action_net.window_starts(lengths, 4, k, last))(keys))
+
+  @jax.jit
+  def drawn(key):
+    keys = jax.vmap(lambda k: jax.random.split(k, 5))(jax.random.split(key, 300))
+    return jax.vmap(lambda k: action_net.window_starts(lengths, 4, k, last))(keys)
+  starts = np.asarray(drawn(jax.random.key(0)))
   seen = [set(column.tolist()) for column in starts.T]
   assert seen == [set(range(6 if last else 5)), {0}, {0}, {0, 1} if last else {0}, set(range(7 if last else 6))]
 
@@ -252,42 +262,45 @@ def test_centred_window(quick_compile, variant):
 def test_random_windows_and_dropout_belong_to_the_video(quick_compile):
   method, variables, features, lengths = small()
   videos = batch(features, lengths)
-  trains = jax.jit(lambda videos, key: method.encodings(variables, videos, key, True))
-  drawn = lambda key, videos=videos: trains(videos, jax.random.key(key))
+  drawn = lambda key, videos=videos: run(method, variables, videos, True, key)
   first, second = drawn(1), drawn(2)
   assert not np.allclose(first["score"], second["score"], atol=1e-3)
   seen = [drawn(key)["attention"] for key in range(40)]
   starts = {name: {int(np.flatnonzero(np.asarray(attention[name][0]))[0]) for attention in seen} for name in features}
   assert starts == dict(rgb=set(range(6)), static=set(range(8)))
-  turned = jax.tree.map(lambda x: x[jnp.array([3, 1])], videos)
+  order = np.array([3, 1, 3, 2])
+  turned = jax.tree.map(lambda x: np.asarray(x)[order], videos)
   for actual, expected in zip(jax.tree.leaves(drawn(1, turned)), jax.tree.leaves(first)):
-    np.testing.assert_allclose(actual, expected[jnp.array([3, 1])], atol=1e-6)
+    np.testing.assert_allclose(actual, np.asarray(expected)[order], atol=1e-6)
   np.testing.assert_array_equal(run(method, variables, videos, False, 1)["score"],
                                 run(method, variables, videos, False, 2)["score"])
   for dropout in (0.0, 0.5):                                      # whole videos: nothing else is drawn
     method, variables, _, _ = small(model__windows=dict(rgb=0, static=0), model__dropout=dropout)
-    scores = [np.asarray(run(method, variables, videos, train)["score"]) for train in (True, False)]
-    assert np.allclose(*scores, atol=1e-6) == (dropout == 0)
+    if not dropout:
+      tested = np.asarray(run(method, variables, videos)["score"])
+    assert np.allclose(run(method, variables, videos, True)["score"], tested, atol=1e-6) == (dropout == 0)
 
 
-def gradient(method, variables, videos, train):
+def learning(method, variables, videos, train):
+  """(encodings, gradient of the loss)."""
   def total(params):
     encodings = method.encode(variables | dict(params=params), videos, jax.random.key(3), train)
-    return squared_errors(method, variables, encodings, jnp.array([3.0, 10.0, 24.0, 17.0]))[0].sum()
-  return jax.jit(jax.grad(total))(variables["params"])
+    return squared_errors(method, variables, encodings, jnp.array([3.0, 10.0, 24.0, 17.0]))[0].sum(), encodings
+  gradient, encodings = jax.grad(total, has_aux=True)(variables["params"])
+  return encodings, gradient
 
 
-@pytest.mark.parametrize("train", [False, True])
-@pytest.mark.parametrize("windows", [dict(rgb=4, static=5), dict(rgb=20, static=0)])
-def test_padding_changes_nothing(quick_compile, train, windows):
+@pytest.mark.parametrize("windows, train", [(dict(rgb=4, static=5), True), (dict(rgb=20, static=0), False), *(
+    pytest.param(*case, marks=pytest.mark.slow) for case in ((dict(rgb=4, static=5), False), (dict(rgb=20, static=0), True)))])
+def test_padding_changes_nothing(quick_compile, windows, train):
   method, variables, features, lengths = small(model__windows=windows)
   padded = {name: np.pad(x, ((0, 0), (0, 7), (0, 0))) for name, x in features.items()}
   for name, x in padded.items():
     x[np.arange(x.shape[1]) >= np.array(lengths[name])[:, None]] = 50.0
-  plain, more = batch(features, lengths), batch(padded, lengths)
-  scores = [run(method, variables, videos, train)["score"] for videos in (more, plain)]
-  np.testing.assert_allclose(*scores, atol=1e-6)
-  for actual, expected in zip(*(jax.tree.leaves(gradient(method, variables, v, train)) for v in (more, plain))):
+  program = jax.jit(lambda variables, videos: learning(method, variables, videos, train))
+  (more, steep), (plain, slope) = (program(variables, batch(x, lengths)) for x in (padded, features))
+  np.testing.assert_allclose(more["score"], plain["score"], atol=1e-6)
+  for actual, expected in zip(jax.tree.leaves(steep), jax.tree.leaves(slope), strict=True):
     np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
@@ -320,23 +333,30 @@ VARIANTS = {"lstm": dict(model__context="lstm", model__attention_hidden=16),
             "plain": dict(model__context="none"), "average": dict(model__pooling="average"),
             "max": dict(model__pooling="max"), "filters": dict(model__context="none", model__pooling="filters"),
             "bfloat16": dict(train__dtype="bfloat16"), "official": OFFICIAL, "paper": {}}
+# All of them at least once, in few programs.
+TOGETHER = {"bilstm, max": VARIANTS["bilstm"] | VARIANTS["max"], "average, bfloat16": VARIANTS["average"] | VARIANTS["bfloat16"]}
+QUICK = ("lstm", "filters", "paper", *TOGETHER)        # the gradients of the official one are in `test_golden_sgd`
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", [
+    pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in VARIANTS | TOGETHER])
 def test_variants_learn_and_answer(quick_compile, variant):
   """Loss, its gradient in every layer, and the answer in the unit of the labels."""
-  method, variables, features, lengths = small(**VARIANTS[variant])
-  videos = batch(features, lengths)
-  gradients = gradient(method, variables, videos, True)
+  method, variables, features, lengths = small(**(VARIANTS | TOGETHER)[variant])
+
+  @jax.jit
+  def everything(variables, videos):
+    encodings = method.encodings(variables, videos, jax.random.key(0), False)
+    return (learning(method, variables, videos, True)[1], encodings,
+            squared_errors(method, variables, encodings, jnp.full(4, 20.0)),
+            jax.vmap(method.assess, (None, 0, None))(variables, encodings, None))
+  gradients, encodings, (loss, metrics), answer = everything(variables, batch(features, lengths))
   # a softmax has no use for the bias of its logits
   idle = {path for path in traverse_util.flatten_dict(gradients, sep="/")
           if path.endswith(("attend_2/bias", "readout_bias"))}
   for path, value in traverse_util.flatten_dict(gradients, sep="/").items():
     assert np.isfinite(value).all() and (path in idle or np.asarray(value).any()), path
-  encodings = run(method, variables, videos)
-  loss, metrics = squared_errors(method, variables, encodings, jnp.full(4, 20.0))
   np.testing.assert_allclose(loss, (np.asarray(encodings["score"]) - 0.8) ** 2, atol=1e-6)
-  answer = jax.vmap(method.assess, (None, 0, None))(variables, encodings, None)
   np.testing.assert_allclose(answer.score, 25 * encodings["score"], rtol=1e-6)
   np.testing.assert_allclose(metrics["error"], np.abs(answer.score - 20), rtol=1e-5)
   assert set(answer.attention) == {"rgb attention", "static attention"}

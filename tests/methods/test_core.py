@@ -80,46 +80,56 @@ def test_golden_training_and_test_step(golden, golden_name, load_config):
 
     def encode(params, *videos):
       snippets = jnp.concatenate([stand_in(params["base"], video, starts) for video in videos])
-      encodings = method.encode(variables(params), batch(snippets), jax.random.key(0), True)
+      videos_of = dict(rgb=snippets, lengths=dict(rgb=jnp.full(len(snippets), snippets.shape[1], jnp.int32)),
+                       position=jnp.arange(len(snippets)), labels={})
+      encodings = method.encode(variables(params), videos_of, jax.random.key(0), True)
       return tuple(jnp.split(encodings, len(videos)))
 
-    @jax.jit
     def total(params, first, second, scores):
       losses, terms = losses_of(method, variables(params), encode(params, first, second), scores)
       return losses.mean(), terms
+
+    @jax.jit
+    def of_batch(params, first, second, scores, own_difficulty):
+      """Everything that the file says of a batch of pairs: loss, gradients, rows, tree, each direction, and answers."""
+      (loss, terms), gradient = jax.value_and_grad(total, argnums=(0, 1, 2), has_aux=True)(params, first, second, scores)
+      features = encode(params, first, second)
+      tree = RegressionTree(len(bounds), config.model.hidden, config.model.leaf_activation)
+      rows = [jnp.concatenate([features[i], features[1 - i], scores[:, i: i + 1] / theta], axis=1) for i in (0, 1)]
+      levels, said = tree.apply({"params": params["tree"]}, jnp.concatenate(rows))
+      sides = []
+      for i in (0, 1):
+        difference, half = scores[:, 1 - i] - scores[:, i], slice(i * len(scores), (i + 1) * len(scores))
+        group = regression_tree.group_of(difference, jnp.asarray(bounds), config.model.outside)
+        square = group * (said[half] - regression_tree.within_group(difference, jnp.asarray(bounds))) ** 2
+        sides.append((group, square))
+      references = dict(encodings=features[1][:, None], score=scores[:, 1:], mask=jnp.ones((len(scores), 1), bool),
+                        own_difficulty=own_difficulty)
+      answer = jax.vmap(method.assess, (None, 0, 0))(variables(params), features[0], references)
+      return loss, terms, gradient, rows, levels, said, sides, answer
 
     gradients = []
     for name in sorted({key.split("/")[0] for key in data if key.startswith("batch")}):
       put = {key: data[f"{name}/{key}"] for key in ("video1", "video2", "label1", "label2")}
       scores = np.concatenate([put["label1"], put["label2"]], axis=1)
-      features = encode(start, put["video1"], put["video2"])
-      tree = RegressionTree(len(bounds), config.model.hidden, config.model.leaf_activation)
-      rows = [jnp.concatenate([features[i], features[1 - i], scores[:, i: i + 1] / theta], axis=1) for i in (0, 1)]
-      levels, said = jax.jit(tree.apply)({"params": start["tree"]}, jnp.concatenate(rows))
+      loss, terms, gradient, rows, levels, said, sides, answer = jax.tree.map(
+          np.asarray, of_batch(start, put["video1"], put["video2"], scores, data["difficulty"][:, 0]))
       close(levels[-1], f"{name}/leaf_logprob")
       close(said, f"{name}/delta")
       for i, side in enumerate("12"):                     # each direction of the pair on its own
         close(rows[i], f"{name}/combined{side}")
-        half = slice(i * len(scores), (i + 1) * len(scores))
-        difference = jnp.asarray(scores[:, 1 - i] - scores[:, i])
-        group = regression_tree.group_of(difference, jnp.asarray(bounds), config.model.outside)
+        half, (group, square) = slice(i * len(scores), (i + 1) * len(scores)), sides[i]
         np.testing.assert_array_equal(group.sum(axis=1), arrays[f"{name}/hit{side}"])
         np.testing.assert_array_equal(group.argmax(axis=1), arrays[f"{name}/class{side}"])
-        chosen = np.asarray(levels[-1][half])[np.arange(len(scores)), np.asarray(group.argmax(axis=1))]
+        chosen = levels[-1][half][np.arange(len(scores)), group.argmax(axis=1)]
         close(-chosen.mean(), f"{name}/nll{side}")
-        square = group * (said[half] - regression_tree.within_group(difference, jnp.asarray(bounds))) ** 2
         close((square.sum(axis=0) / np.maximum(group.sum(axis=0), 1)).sum(), f"{name}/reg{side}")
-      (loss, terms), gradient = jax.value_and_grad(total, argnums=(0, 1, 2), has_aux=True)(
-          start, put["video1"], put["video2"], scores)
       close(loss, f"{name}/loss")
       np.testing.assert_allclose(terms["classification"].mean(), arrays[f"{name}/nll1"] + arrays[f"{name}/nll2"], atol=1e-5)
       np.testing.assert_allclose(terms["regression"].mean(), arrays[f"{name}/reg1"] + arrays[f"{name}/reg2"], atol=1e-5)
       close(gradient[1], f"{name}/grad/video1", 1e-7)
       close(gradient[2], f"{name}/grad/video2", 1e-7)
       gradients.append(gradient[0])
-      references = dict(encodings=features[1][:, None], score=scores[:, 1:], mask=jnp.ones((len(scores), 1), bool),
-                        own_difficulty=data["difficulty"][:, 0])
-      answer = jax.vmap(method.assess, (None, 0, 0))(variables(start), features[0], references)
       close(answer.score, f"{name}/train_pred_scores", 1e-4, 1e-6)
       np.testing.assert_allclose(answer.distribution[f"level {len(levels)}"].probabilities,
                                  np.exp(arrays[f"{name}/leaf_logprob"])[len(scores):], atol=1e-5)
@@ -129,7 +139,8 @@ def test_golden_training_and_test_step(golden, golden_name, load_config):
       close(value, f"grad_after_batch0/base/{name}")
 
     optimiser = optimizer.make_optimizer(config.train)
-    updates, _ = optimiser.update(jax.tree.map(jnp.add, *gradients), optimiser.init(start), start)
+    updates, _ = jax.jit(lambda *gradients: optimiser.update(
+        jax.tree.map(jnp.add, *gradients), optimiser.init(start), start))(*gradients)
     (pattern, factor), = config.train.rates
     assert pattern == "^backbone/"
     after = optax.apply_updates(start, updates | dict(base=jax.tree.map(lambda x: factor * x, updates["base"])))
@@ -137,10 +148,14 @@ def test_golden_training_and_test_step(golden, golden_name, load_config):
       close(value, f"after/tree/{name}", 1e-6)
     for name, value in after["base"].items():
       close(value, f"after/base/{name}", 1e-6)
-    first, exemplars = encode(after, data["batch0/video1"][:3], data["batch0/video2"][:3])
-    references = dict(encodings=exemplars, score=data["batch0/label2"][:3, 0], mask=jnp.ones(3, bool),
-                      own_difficulty=data["difficulty"][2, 0])
-    close(method.assess(variables(after), first[0], references).score[None], "test_pred_score", 1e-4, 1e-6)
+
+    @jax.jit
+    def tested(params):
+      first, exemplars = encode(params, data["batch0/video1"][:3], data["batch0/video2"][:3])
+      references = dict(encodings=exemplars, score=data["batch0/label2"][:3, 0], mask=jnp.ones(3, bool),
+                        own_difficulty=data["difficulty"][2, 0])
+      return method.assess(variables(params), first[0], references).score
+    close(tested(after)[None], "test_pred_score", 1e-4, 1e-6)
 
 
 # The paper's equations, one row, one node, one leaf at a time
@@ -269,18 +284,17 @@ def test_means_over_a_leaf_are_those_of_a_short_batch(load_config):
 def test_loss_is_finite_at_the_corners(load_config, variant):
   """Equal scores and features, groups without width, differences far outside, a tree that is certain and wrong."""
   method, params, constants = random_method(load_config("core", "features", TREE | VARIANTS[variant]))
-  params = single(params)
+  params, scores = single(params), np.array([[1.0, 1.0], [0.0, 50.0], [0.25, 0.0]])
+
+  @jax.jit
+  def slopes(params, known):
+    total = lambda params: losses_of(method, dict(params=params, constants=known), (jnp.ones((3, 4)),) * 2, scores)[0].sum()
+    return jax.value_and_grad(total)(params)
   for factor in (1.0, 1e4):
     params["head"]["level_0"]["kernel"] = params["head"]["level_0"]["kernel"] * factor
     for bounds in (constants["bounds"], 0 * constants["bounds"], np.repeat(constants["bounds"][1:3], 2, axis=0)):
       known = dict(labels=single(constants | dict(bounds=bounds)))
-      encodings = (jnp.ones((3, 4)), jnp.ones((3, 4)))
-      scores = np.array([[1.0, 1.0], [0.0, 50.0], [0.25, 0.0]])
-
-      def total(params):
-        variables = dict(params=params, constants=known)       # pylint: disable=cell-var-from-loop
-        return losses_of(method, variables, encodings, scores)[0].sum()
-      assert all(np.isfinite(x).all() for x in jax.tree.leaves(jax.jit(jax.value_and_grad(total))(params)))
+      assert all(np.isfinite(x).all() for x in jax.tree.leaves(slopes(params, known)))
 
 
 # Assessment
@@ -308,12 +322,14 @@ def test_assessment(load_config, variant, with_difficulty):
       votes.append(answer * constants["span"] + score + (0.0 if model.contrastive else constants["low"]))
   variables = dict(params=single(params), constants=dict(labels=single(constants)))
 
+  program = jax.jit(method.assess)
+
   def assess(order, rubbish=0.0):
-    references = dict(own_difficulty=jnp.float32(2.5))
+    references = dict(own_difficulty=np.float32(2.5))
     if model.contrastive:
-      references |= dict(encodings=jnp.where(mask[:, None], others, rubbish)[order], mask=jnp.asarray(mask)[order],
-                         score=jnp.where(mask, scores, rubbish)[order])
-    return method.assess(variables, jnp.asarray(encoding, jnp.float32), references)
+      references |= dict(encodings=np.float32(np.where(mask[:, None], others, rubbish))[order], mask=mask[order],
+                         score=np.float32(np.where(mask, scores, rubbish))[order])
+    return program(variables, np.float32(encoding), references)
   answer = assess(np.arange(5))
   np.testing.assert_allclose(answer.score, unit * np.mean(votes), rtol=1e-5, atol=1e-5)
   assert set(answer.parts) == ({"spread over exemplars"} if model.contrastive else set())
@@ -405,42 +421,45 @@ def small(load_config):
   return small
 
 
-def trained(config, dataset, devices=1, calls=None):
-  """A trainer after `calls` calls, or at its end, and the metrics of each."""
-  trainer, metrics = train.Trainer(config, dataset, Parallel(devices)), []
-  while len(metrics) < calls if calls else int(trainer.state.step) < trainer.total:
-    metrics.append(trainer.advance())
-  return trainer, metrics
-
-
-@pytest.mark.parametrize("devices,chunk", [(1, 256), (1, 3), (8, 8)])
-@pytest.mark.parametrize("draw", [0, 2])
-def test_votes_are_those_of_one_video_at_a_time(small, scored, monkeypatch, devices, chunk, draw):
+def test_votes_are_those_of_one_video_at_a_time(small, scored, monkeypatch):
   """Every video of every replica against its own exemplars, of its category, from the training side of the fold."""
-  monkeypatch.setattr(answers, "CHUNK", chunk)
-  changes = {"model.with_difficulty": True, "seeds": (0, 7), "data.criteria": ("score", "style")}
-  trainer, _ = trained(small(changes), scored, devices, calls=1)
-  score, parts = trainer.assess(draw=draw)[:2]
-  chosen, mask = trainer.experiment.exemplars(draw)
-  assert chosen.shape == mask.shape == (20, 8, 3) and score.shape == (8, 20)
-  videos = trainer.loader.host(np.arange(20))
-  for r, replica in enumerate(trainer.replicas):
-    variables = jax.tree.map(lambda x, r=r: jnp.asarray(np.asarray(x)[r]), trainer.state.variables())
-    encodings = trainer.method.encode(variables, videos, None, False)[:20]
-    targets = trainer.method.targets(scored, replica.criterion)
-    for video in (0, 9, 19):
-      ids = chosen[video, r][mask[video, r]]
-      assert np.isin(ids, scored.folds[replica.fold].train_videos).all() and video not in ids
-      assert (scored.category[ids] == scored.category[video]).all()
-      references = dict(encodings=encodings[ids], score=targets[ids], mask=np.ones(len(ids), bool),
-                        own_difficulty=scored.difficulty[video])
-      answer = trainer.method.assess(variables, encodings[video], references)
-      np.testing.assert_allclose(score[r, video], answer.score, atol=1e-4)
-      np.testing.assert_allclose(parts["spread over exemplars"][r, video], answer.parts["spread over exemplars"],
-                                 atol=1e-4)
+  config = small({"model.with_difficulty": True, "seeds": (0, 7), "data.criteria": ("score", "style")})
+  method, expected, rng = methods.build(config), {}, np.random.default_rng(1)
+  encode, assess = jax.jit(method.encode, static_argnums=3), jax.jit(method.assess)
+  params = None
+  for devices, chunk in ((1, 256), (1, 3), (8, 8)):
+    monkeypatch.setattr(answers, "CHUNK", chunk)
+    trainer = train.Trainer(config, scored, Parallel(devices))
+    if params is None:                                    # of replicas that have moved apart
+      params = jax.tree.map(lambda x: np.float32(x + 0.1 * rng.normal(size=x.shape)), trainer.state.params)
+    trainer.state = trainer.parallel.replicate(trainer.state.replace(params=params))
+    state, videos = jax.tree.map(np.asarray, trainer.state.variables()), trainer.loader.host(np.arange(20))
+    for draw in (0, 2):
+      score, parts = trainer.assess(draw=draw)[:2]
+      chosen, mask = trainer.experiment.exemplars(draw)
+      assert chosen.shape == mask.shape == (20, 8, 3) and score.shape == (8, 20)
+      for r, replica in enumerate(trainer.replicas):
+        variables = jax.tree.map(lambda x, r=r: x[r], state)
+        if ("encodings", r) not in expected:
+          expected["encodings", r] = np.asarray(encode(variables, videos, None, False))[:20]
+        targets = trainer.method.targets(scored, replica.criterion)
+        for video in (0, 9, 19):
+          ids = chosen[video, r][mask[video, r]]
+          assert np.isin(ids, scored.folds[replica.fold].train_videos).all() and video not in ids
+          assert (scored.category[ids] == scored.category[video]).all()
+          if (draw, r, video) not in expected:
+            references = dict(encodings=expected["encodings", r][ids], score=targets[ids], mask=np.ones(len(ids), bool),
+                              own_difficulty=scored.difficulty[video])
+            expected[draw, r, video] = assess(variables, expected["encodings", r][video], references)
+          answer = expected[draw, r, video]
+          np.testing.assert_allclose(score[r, video], answer.score, atol=1e-4)
+          np.testing.assert_allclose(parts["spread over exemplars"][r, video], answer.parts["spread over exemplars"],
+                                     atol=1e-4)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+# That parameters of the paper's move is in `test_common.py`.
+@pytest.mark.parametrize("variant", [pytest.param(name, marks=[pytest.mark.slow] * (name in ("paper", "perceptron")))
+                                     for name in VARIANTS])
 def test_variants_train(small, scored, variant):
   """Every parameter moves, and training pays."""
   trainer = train.Trainer(small(VARIANTS[variant] | {"train.epochs": 40, "train.steps_per_call": 40,

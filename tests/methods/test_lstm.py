@@ -28,14 +28,13 @@ def naive_states(cell, way, rows):
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_scores_and_moves(bidirectional):
+def test_scores_and_moves(quick_compile, bidirectional):
   """The layer on the last state of each direction; the moves are what changes of state add to the score."""
   rng, lengths = np.random.default_rng(0), np.array([7, 1, 4])
   rows = rng.normal(size=(3, 7, 3)).astype(np.float32)
   network = lstm.Regressor(4, bidirectional)
-  variables = network.init(jax.random.key(0), rows, lengths)
-  params = jax.tree.map(lambda x: x + 0.1, variables["params"])
-  scores, moves = network.apply({"params": params}, rows, jnp.asarray(lengths))
+  params = jax.tree.map(lambda x: np.asarray(x) + np.float32(0.1), jax.jit(network.init)(jax.random.key(0), rows, lengths)["params"])
+  scores, moves = jax.jit(network.apply)({"params": params}, rows, lengths)
   kernel, bias = np.float64(params["score"]["kernel"])[:, 0], float(params["score"]["bias"][0])
   for video, length in enumerate(lengths):
     cell, expected, total = params["lstm"]["cell"], np.zeros(7), bias
@@ -55,7 +54,7 @@ def test_shares():
 
 
 @pytest.mark.parametrize("options", ["features", "features,bidirectional"])
-def test_loss_in_deviations_of_the_training_scores(load_config, make_dataset, options):
+def test_loss_in_deviations_of_the_training_scores(load_config, make_dataset, quick_compile, options):
   """Whose mean a network without weights says; equal scores, and videos of one row, have finite gradients."""
   dataset = make_dataset()
   method = methods.build(load_config("lstm", options))
@@ -65,34 +64,34 @@ def test_loss_in_deviations_of_the_training_scores(load_config, make_dataset, op
   np.testing.assert_allclose([constants["mean"], constants["deviation"]], [trained.mean(), trained.std()], rtol=1e-5)
   videos = dict(rgb=jnp.asarray(dataset.streams["rgb"][:2]), lengths=dict(rgb=jnp.array([1, 12])),
                 position=jnp.arange(2))
-  params = method.init(jax.random.key(0), jax.tree.map(lambda x: x[:1], videos), constants)
+  params = jax.jit(method.init)(jax.random.key(0), jax.tree.map(lambda x: x[:1], videos), constants)
 
-  def loss(params, deviation=constants["deviation"]):
-    variables = dict(params=params, constants=constants | dict(deviation=deviation))
+  def loss(params):
+    variables = dict(params=params, constants=constants)
     encodings = method.encode(variables, videos, jax.random.key(0), True)
     found = jax.vmap(lambda encoding, label: method.phases[0].loss(variables, (encoding,), dict(score=label[None]))[0])
     return found(encodings, jnp.asarray(dataset.score[:2])).sum()
-  silent = jax.tree.map(jnp.zeros_like, params)
+  silent, program = jax.tree.map(np.zeros_like, params), jax.jit(jax.value_and_grad(loss))
   expected = np.sum(((dataset.score[:2] - trained.mean()) / trained.std()) ** 2)
-  np.testing.assert_allclose(loss(silent), expected, rtol=1e-5)
+  np.testing.assert_allclose(program(silent)[0], expected, rtol=1e-5)
   for start in (silent, params):
-    assert all(np.isfinite(x).all() for x in jax.tree.leaves(jax.grad(loss)(start)))
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(program(start)))
   equal = dataclasses.replace(dataset, score=np.full(11, 2.0, np.float32))
   assert method.prepare(equal, fold, "score") == dict(mean=2.0, deviation=1.0)
 
 
-def test_memory_lasts_longer_with_a_forget_bias(load_config, make_dataset):
+def test_memory_lasts_longer_with_a_forget_bias(load_config, make_dataset, quick_compile):
   """What the first of twelve rows adds to the memory; nothing else of the first parameters changes."""
   videos = dict(rgb=jnp.asarray(make_dataset().streams["rgb"][:1]), lengths=dict(rgb=jnp.array([12])),
                 position=jnp.arange(1))
-  usual, lasting = (methods.build(load_config("lstm", "features", {"model.forget_bias": bias})).init(
+  usual, lasting = (jax.jit(methods.build(load_config("lstm", "features", {"model.forget_bias": bias})).init)(
       jax.random.key(0), videos, {}) for bias in (0.0, 2.0))
   differ = jax.tree.map(lambda a, b: not np.array_equal(a, b), usual, lasting)
   assert [path[-2].key for path, other in jax.tree_util.tree_leaves_with_path(differ) if other] == ["hf"]
   np.testing.assert_array_equal(lasting["lstm"]["cell"]["hf"]["bias"], 2.0)
 
 
-@pytest.mark.parametrize("options", ["features", "features,bidirectional", "features,c3d"])
+@pytest.mark.parametrize("options", [pytest.param("features", marks=pytest.mark.slow), "features,bidirectional", "features,c3d"])
 def test_learns_what_every_row_shows(load_config, make_dataset, quick_compile, options):
   dataset = make_dataset(videos=30, folds=((range(20), range(20, 30)),))
   shown = 0.1 * dataset.streams["rgb"]

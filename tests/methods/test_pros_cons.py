@@ -1,5 +1,6 @@
 """Pros & Cons against the published code (golden files) and against its equations written out in float64."""
 
+import functools
 import itertools
 import re
 
@@ -12,6 +13,7 @@ from jaxskill import interop, methods, train
 from jaxskill.evaluate import metrics as evaluate
 from jaxskill.methods import pros_cons
 from jaxskill.training.parallel import Parallel
+from tests.conftest import small_config
 from tests.gradients import difference
 
 OURS = dict(pos="high", neg="low", uniform="uniform")     # names of the published networks
@@ -246,11 +248,12 @@ def test_losses(load_config, quick_compile, variant):
   expected = [[ranking for ranking, _ in naive(params)], [attention for _, attention in naive(params)]]
   if len(method.phases) == 1:
     expected = [merged]
-  for phase, by_pair in enumerate(expected):
-    def losses(params):
-      result = pair_losses(method, evaluation(method), dict(params=params, constants=constants), better, worse, phase)
-      return result[0].sum(), result
-    gradients, (values, terms) = jax.jit(jax.grad(losses, has_aux=True))(single(params))
+
+  def losses(params, phase):
+    result = pair_losses(method, evaluation(method), dict(params=params, constants=constants), better, worse, phase)
+    return result[0].sum(), result
+  found = jax.jit(lambda params: [jax.grad(losses, has_aux=True)(params, phase) for phase in range(len(expected))])(single(params))
+  for phase, (by_pair, (gradients, (values, terms))) in enumerate(zip(expected, found, strict=True)):
     assert set(terms) == set(by_pair[0]) | {"accuracy"}
     for name in by_pair[0]:
       np.testing.assert_allclose(terms[name], [pair[name] for pair in by_pair], atol=1e-5, err_msg=name)
@@ -325,11 +328,22 @@ def test_diversity(norm):
 CORNERS = ("identical videos", "zeros", "one segment", "saturated")
 
 
+@functools.cache
+def slopes_of(variant):
+  """(program, parameters): the program gives value, terms and gradient of the losses of a pair."""
+  method, params, constants = random_method(small_config(changes={"model.num_filters": 2, "model.hidden": 3} | VARIANTS[variant]))
+
+  def total(params, first, second):
+    variables = dict(params=params, constants=constants)
+    results = [pair_losses(method, evaluation(method), variables, first, second, phase) for phase in (0, 1)]
+    return sum(losses.sum() for losses, _ in results), results[1][1]
+  return jax.jit(jax.value_and_grad(total, has_aux=True)), params
+
+
 @pytest.mark.parametrize("variant,corner", [("official", c) for c in CORNERS] + [("paper", c) for c in CORNERS[2:]]
                          + [("sigmoid", "zeros")])
-def test_finite_at_the_corners(load_config, quick_compile, variant, corner):
-  config = load_config(changes={"model.num_filters": 2, "model.hidden": 3} | VARIANTS[variant])
-  method, params, constants = random_method(config)
+def test_finite_at_the_corners(quick_compile, variant, corner):
+  program, params = slopes_of(variant)
   params = single(params)
   features = np.random.default_rng(2).normal(size=(2, 4, 5))
   lengths = [4, 4]
@@ -347,14 +361,7 @@ def test_finite_at_the_corners(load_config, quick_compile, variant, corner):
     for module in params["filters"].values():
       module.update(kernel=jnp.array(kernel), readout=jnp.ones((2, 3)))
   first, second = batch(features[:1], lengths[:1]), batch(features[1:], lengths[1:])
-
-  @jax.jit
-  def total(params):
-    variables = dict(params=params, constants=constants)
-    results = [pair_losses(method, evaluation(method), variables, first, second, phase) for phase in (0, 1)]
-    return sum(losses.sum() for losses, _ in results), results[1][1]
-
-  (value, terms), gradients = jax.jit(jax.value_and_grad(total, has_aux=True))(params)
+  (value, terms), gradients = program(params, first, second)
   assert all(np.isfinite(x).all() for x in jax.tree.leaves((value, terms, gradients)))
   if corner == "saturated" and variant != "sigmoid":
     assert terms["diversity_high"] == 0
@@ -470,7 +477,9 @@ BASELINES = {
 }
 
 
-@pytest.mark.parametrize("name", BASELINES)
+# That gradients of all of them are those of the equations is in `test_losses`.
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in ("last", "attention")))
+                                  for name in BASELINES])
 def test_baselines_train(load_config, make_dataset, quick_compile, name):
   """Two steps move every parameter that the loss depends on."""
   config = load_config(changes=BASELINES[name] | {"train.steps_per_call": 2, "model.noise_std": 0.0})

@@ -1,6 +1,7 @@
 """SkillDiff against its equations written out in float64, and through the training loop."""
 
 import dataclasses
+import functools
 import itertools
 
 import jax
@@ -14,6 +15,8 @@ from jaxskill.data import Fold
 from jaxskill.methods import skilldiff
 from jaxskill.training import answers
 from jaxskill.training.parallel import Parallel
+from tests.conftest import small_config
+from tests.known_programs import Known
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 TINY = {"model.hidden": 4, "model.width": 3, "model.directions": 3, "model.heads": 2, "model.head_hidden": 3,
@@ -23,11 +26,20 @@ VARIANTS = {"paper": {}, "hard": {"model.alignment": "hard"}, "linear": {"model.
             "rows": {"model.differences": "rows"}, "none": {"model.differences": "none"},
             "free query": {"model.free_ends": "query"},
             "as drawn": {"model.directions": 0}, "one segment": {"model.segments": 1}}
+# All of them at least once, in few programs.
+TOGETHER = {name: functools.reduce(lambda made, one: made | VARIANTS[one], name.split(", "), {}) for name in (
+    "random, band", "hard, as drawn, one segment", "linear, rows", "none, free query")}
+VARIANTS |= TOGETHER
 FORMS = {name: VARIANTS[name] for name in ("paper", "hard", "linear", "rows", "none", "as drawn")}
 FREE = {"free query": VARIANTS["free query"], "free reference": {"model.free_ends": "reference"},
         "hard free query": {"model.free_ends": "query", "model.alignment": "hard"}}
 every_form = pytest.mark.parametrize("form", FORMS)
 RANGE = (-2.0, 6.0)
+
+
+def quick(cases, *names):
+  """Parameters of which all but those of these names are slow."""
+  return [pytest.param(case, marks=[pytest.mark.slow] * (case not in names)) for case in cases]
 
 
 # The equations, one video and one number at a time
@@ -180,51 +192,74 @@ LENGTHS = [4, 1, 3, 2, 4, 3]
 ITEMS = [(0, 4, 1), (1, 2, 4), (2, 2, 4), (3, 3, 1), (5, 0, 5)]     # a query among its own references is a place that is left
 
 
-@pytest.fixture
-def small(load_config):
-  """small({field: value}, seed) -> config, method, variables, `[6, 4, 5]` videos of `LENGTHS` rows, `[6]` scores."""
-  def small(changes=None, seed=0):
-    config = load_config("skilldiff", "features", TINY | (changes or {}))
-    method, rng = methods.build(config), np.random.default_rng(seed)
-    features = rng.normal(size=(6, 4, 5)).astype(np.float32)
-    statistics = dict(score_range=np.float32(RANGE))
-    shapes = jax.eval_shape(method.init, jax.random.key(0), batch(features[:1]), statistics)
-    params = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), shapes)
-    weights = {name: jnp.float32(weight) for name, weight in config.loss.weights.items()}
-    constants = jax.tree.map(jnp.asarray, statistics | dict(loss_weights=weights))
-    return config, method, dict(params=params, constants=constants), features, rng.uniform(*RANGE, 6).astype(np.float32)
-  return small
+class System:
+  """A method, its losses and its assessments, which are compiled once for videos and items of one shape.
+
+  Attributes:
+    losses: (variables, videos, scores, items, mask) -> losses and terms, `[B]`, as a step computes them.
+    assess: (variables, videos, query, references, mask) -> the assessment of one of the videos against others, of which
+      `mask` count.
+    everything: (variables, videos, scores, items, mask) -> (sum of the losses, its gradient, the assessment of the first
+      query against its references, none where no item counts).
+  """
+
+  def __init__(self, changes):
+    self.config = small_config("skilldiff", "features", TINY | changes)
+    self.method = methods.build(self.config)
+    self.losses, self.assess, self.everything = map(jax.jit, (self._losses, self._assess, self._everything))
+
+  def _losses(self, variables, videos, scores, items, mask):
+    encodings = self.method.encode(variables, videos, None, True)
+    labels = dict(score=scores[items])
+    labels |= self.method.relate(variables, labels, mask)
+    sides = tuple(jax.tree.map(lambda x: x[items[:, side]], encodings) for side in range(items.shape[1]))
+    return self.method.phases[0].loss(variables, sides, labels, lambda x: x)
+
+  def _assess(self, variables, videos, query, references, mask):
+    encodings = self.method.encode(variables, videos, None, False)
+    against = dict(encodings=jax.tree.map(lambda x: x[references], encodings), mask=mask)
+    return self.method.assess(variables, jax.tree.map(lambda x: x[query], encodings), against)
+
+  def _everything(self, variables, videos, scores, items, mask):
+    total = lambda params: self._losses(variables | dict(params=params), videos, scores, items, mask)[0].sum()
+    value, gradient = jax.value_and_grad(total)(variables["params"])
+    (query, *references), counts = items[0], mask[:1].repeat(items.shape[1] - 1)
+    return value, gradient, self._assess(variables, videos, query, jnp.stack(references), counts)
+
+
+@functools.cache
+def system(**changes):
+  return System({name.replace("__", "."): value for name, value in changes.items()})
+
+
+def small(changes=None, seed=0):
+  """Returns system, variables, `[6, 4, 5]` videos of `LENGTHS` rows, `[6]` scores."""
+  made, rng = system(**{name.replace(".", "__"): value for name, value in (changes or {}).items()}), np.random.default_rng(seed)
+  features = rng.normal(size=(6, 4, 5)).astype(np.float32)
+  statistics = dict(score_range=np.float32(RANGE))
+  shapes = jax.eval_shape(made.method.init, jax.random.key(0), batch(features[:1]), statistics)
+  params = jax.tree.map(lambda x: np.asarray(rng.normal(size=x.shape), np.float32), shapes)
+  weights = {name: np.float32(weight) for name, weight in made.config.loss.weights.items()}
+  constants = statistics | dict(loss_weights=weights)
+  return made, dict(params=params, constants=constants), features, rng.uniform(*RANGE, 6).astype(np.float32)
 
 
 def batch(features, lengths=None):
   """Videos as `batches.VideoLoader` hands them over."""
-  return dict(rgb=jnp.asarray(features, jnp.float32), position=jnp.arange(len(features)), labels={},
-              lengths=dict(rgb=jnp.asarray(lengths or [features.shape[1]] * len(features), jnp.int32)))
+  return dict(rgb=np.asarray(features, np.float32), position=np.arange(len(features)), labels={},
+              lengths=dict(rgb=np.asarray(lengths or [features.shape[1]] * len(features), np.int32)))
 
 
-def losses_of(method, variables, features, scores, items, lengths, mask=None):
+def losses_of(system, variables, features, scores, items, lengths, mask=None):
   """Losses and terms, `[B]`, as a step computes them."""
-  items = jnp.asarray(items)
-  mask = jnp.ones(len(items), bool) if mask is None else jnp.asarray(mask)
-
-  @jax.jit
-  def losses(variables, videos, scores):
-    encodings = method.encode(variables, videos, None, True)
-    labels = dict(score=scores[items])
-    labels |= method.relate(variables, labels, mask)
-    sides = tuple(jax.tree.map(lambda x: x[items[:, side]], encodings) for side in range(items.shape[1]))
-    return method.phases[0].loss(variables, sides, labels, lambda x: x)
-  return losses(variables, batch(features, lengths), jnp.asarray(scores))
+  mask = np.ones(len(items), bool) if mask is None else np.array(mask)
+  return system.losses(variables, batch(features, lengths), np.asarray(scores), np.array(items), mask)
 
 
-def answer_of(method, variables, features, lengths, query, references, mask=None):
+def answer_of(system, variables, features, lengths, query, references, mask=None):
   """The assessment of one of the videos against others, of which `mask` count."""
-  @jax.jit
-  def answer(variables, videos, mask):
-    encodings = method.encode(variables, videos, None, False)
-    against = dict(encodings=jax.tree.map(lambda x: x[jnp.array(references)], encodings), mask=mask)
-    return method.assess(variables, jax.tree.map(lambda x: x[query], encodings), against)
-  return answer(variables, batch(features, lengths), jnp.asarray([True] * len(references) if mask is None else mask))
+  mask = [True] * len(references) if mask is None else mask
+  return system.assess(variables, batch(features, lengths), query, np.array(references), np.array(mask))
 
 
 def double(params):
@@ -236,11 +271,11 @@ def real_rows(features, lengths=LENGTHS):
 
 
 @pytest.mark.parametrize("form", [*FORMS, *FREE])
-def test_losses(small, form):
+def test_losses(form):
   for seed in range(3):
-    config, method, variables, features, scores = small((FORMS | FREE)[form], seed)
-    losses, terms = losses_of(method, variables, features, scores, ITEMS, LENGTHS)
-    expected = naive_losses(double(variables["params"]), config, ITEMS, real_rows(features), scores)
+    system, variables, features, scores = small((FORMS | FREE)[form], seed)
+    losses, terms = losses_of(system, variables, features, scores, ITEMS, LENGTHS)
+    expected = naive_losses(double(variables["params"]), system.config, ITEMS, real_rows(features), scores)
     for name, values in expected.items():
       np.testing.assert_allclose(terms[name], values, rtol=2e-4, atol=2e-5, err_msg=name)
     np.testing.assert_allclose(losses, sum(expected.values()), rtol=2e-4, atol=2e-5)
@@ -248,15 +283,14 @@ def test_losses(small, form):
 
 
 @pytest.mark.parametrize("alignment", ["soft", "linear"])
-def test_gradients(small, alignment):
+def test_gradients(alignment):
   """Through the expected alignment too: along random directions, against differences of the float64 loss."""
-  config, method, variables, features, scores = small({"model.alignment": alignment, "loss.margin": 0.3,
-                                                       "model.gamma": 0.7}, 4)
-  total = lambda params: losses_of(method, variables | dict(params=params), features, scores, ITEMS, LENGTHS)[0].sum()
-  gradient = double(jax.jit(jax.grad(total))(variables["params"]))
+  system, variables, features, scores = small({"model.alignment": alignment, "loss.margin": 0.3, "model.gamma": 0.7}, 4)
+  everything = system.everything(variables, batch(features, LENGTHS), scores, np.array(ITEMS), np.ones(len(ITEMS), bool))
+  gradient = double(everything[1])
   params, rng = double(variables["params"]), np.random.default_rng(0)
-  naive = lambda step, direction: sum(naive_losses({k: v + step * direction[k] for k, v in params.items()}, config, ITEMS,
-                                                   real_rows(features), scores).values()).sum()
+  naive = lambda step, direction: sum(naive_losses({k: v + step * direction[k] for k, v in params.items()}, system.config,
+                                                   ITEMS, real_rows(features), scores).values()).sum()
   for part in ("", "encoder/direction", "encoder", "heads", "heads/timing") if alignment == "soft" else ("", "heads"):
     direction = {k: rng.normal(size=v.shape) * k.startswith(part) for k, v in params.items()}
     slope = (naive(1e-5, direction) - naive(-1e-5, direction)) / 2e-5
@@ -264,39 +298,43 @@ def test_gradients(small, alignment):
     np.testing.assert_allclose(sum((gradient[k] * direction[k]).sum() for k in params), slope, rtol=2e-3, err_msg=part)
 
 
-def test_hinge_punishes_the_wrong_order(small):
+def test_hinge_punishes_the_wrong_order():
   """Its sign: a pair in the right order by more than enough costs nothing, the other way round it does."""
-  _, method, variables, features, _ = small({"loss.margin": 0.0})
-  _, terms = losses_of(method, variables, features, np.zeros(6), [(0, 1, 4), (2, 1, 4)], LENGTHS)
+  system, variables, features, _ = small({"loss.margin": 0.0})
+  _, terms = losses_of(system, variables, features, np.zeros(6, np.float32), [(0, 1, 4), (2, 1, 4)], LENGTHS)
   assert terms["ranking"].tolist() == [0, 0]
-  worst, best = sorted((0, 2), key=lambda video: answer_of(method, variables, features, LENGTHS, video, (1, 4)).score)
+  worst, best = sorted((0, 2), key=lambda video: answer_of(system, variables, features, LENGTHS, video, (1, 4)).score)
   for better, costs in ((best, False), (worst, True)):
-    scores = np.where(np.arange(6) == better, 4.0, 0.0)
-    _, terms = losses_of(method, variables, features, scores, [(0, 1, 4), (2, 1, 4)], LENGTHS)
+    scores = np.where(np.arange(6) == better, np.float32(4), np.float32(0))
+    _, terms = losses_of(system, variables, features, scores, [(0, 1, 4), (2, 1, 4)], LENGTHS)
     assert (terms["ranking"] > 0).all() == costs
 
 
-def test_padded_items_rank_nobody(small):
-  config, method, variables, features, scores = small()
-  _, whole = losses_of(method, variables, features, scores, ITEMS, LENGTHS, [True, True, True, False, False])
-  expected = naive_losses(double(variables["params"]), config, ITEMS[:3], real_rows(features), scores)
+def test_padded_items_rank_nobody():
+  system, variables, features, scores = small()
+  _, whole = losses_of(system, variables, features, scores, ITEMS, LENGTHS, [True, True, True, False, False])
+  expected = naive_losses(double(variables["params"]), system.config, ITEMS[:3], real_rows(features), scores)
   np.testing.assert_allclose(whole["ranking"], [*expected["ranking"], 0, 0], rtol=1e-4, atol=1e-6)
 
 
-@every_form
-def test_losses_of_pairs(small, form):
+@pytest.mark.parametrize("form", quick(FORMS, "paper", "hard"))      # each form's comparison is in `test_losses`
+def test_losses_of_pairs(form):
   """The ranking loss with s*_a - s*_b = 1, and the alignment of both videos; no score is read."""
-  config, method, variables, features, _ = small(FORMS[form] | {"loss.labels": "pairs", "loss.margin": 0.4}, 2)
-  params, videos, loss, count = double(variables["params"]), real_rows(features), config.loss, 2
-  items = [(0, 2, 4, 1, 4, 1), (3, 5, 1, 3, 0, 5), (1, 4, 1, 1, 2, 0)]        # better, worse, references of either
-  encodings = jax.jit(lambda variables, videos: method.encode(variables, videos, None, True))(
-      variables, batch(features, LENGTHS))
-  for item in items:
-    sides = tuple(jax.tree.map(lambda x, video=video: x[video], encodings) for video in item)
-    found, terms = jax.jit(method.phases[0].loss)(variables, sides, {})
+  system, variables, features, _ = small(FORMS[form] | {"loss.labels": "pairs", "loss.margin": 0.4}, 2)
+  method, model, loss, count = system.method, system.config.model, system.config.loss, 2
+  params, videos = double(variables["params"]), real_rows(features)
+  items = np.array([(0, 2, 4, 1, 4, 1), (3, 5, 1, 3, 0, 5), (1, 4, 1, 1, 2, 0)])        # better, worse, references of either
+
+  @jax.jit
+  def losses(variables, videos):
+    encodings = method.encode(variables, videos, None, True)
+    sides = tuple(jax.tree.map(lambda x: x[column], encodings) for column in items.T)
+    return jax.vmap(method.phases[0].loss, (None, 0, None))(variables, sides, {})
+  found, terms = losses(variables, batch(features, LENGTHS))
+  for number, item in enumerate(items):
     scores, misfits, apart = [], [], []
     for query, references in ((item[0], item[2:2 + count]), (item[1], item[2 + count:])):
-      beside = [naive_compare(params, config.model, videos[query], videos[r]) for r in references if r != query]
+      beside = [naive_compare(params, model, videos[query], videos[r]) for r in references if r != query]
       scores.append(np.mean([one["score"] for one in beside]) if beside else 0.0)
       misfits.append(np.mean([one["misfit"] for one in beside]) if beside else 0.0)
       apart.append(naive_contrastive(naive_encode(params, videos[query])[1], loss.window, loss.contrastive_margin))
@@ -304,18 +342,18 @@ def test_losses_of_pairs(small, form):
                     alignment=loss.weights.alignment * np.mean(misfits),
                     contrastive=loss.weights.alignment * loss.weights.contrastive * np.mean(apart))
     for name, value in expected.items():
-      np.testing.assert_allclose(terms[name], value, rtol=2e-4, atol=2e-5, err_msg=name)
-    np.testing.assert_allclose(found, sum(expected.values()), rtol=2e-4, atol=2e-5)
-    assert terms["accuracy"] == (scores[0] > scores[1])
+      np.testing.assert_allclose(terms[name][number], value, rtol=2e-4, atol=2e-5, err_msg=name)
+    np.testing.assert_allclose(found[number], sum(expected.values()), rtol=2e-4, atol=2e-5)
+    assert terms["accuracy"][number] == (scores[0] > scores[1])
 
 
 @every_form
-def test_assessment(small, form):
-  config, method, variables, features, _ = small(FORMS[form], 1)
+def test_assessment(form):
+  system, variables, features, _ = small(FORMS[form], 1)
   params, videos, (low, high) = double(variables["params"]), real_rows(features), RANGE
   for query, references, mask in ((0, (4, 1), (True, True)), (2, (5, 0), (True, False)), (1, (3, 4), (True, True))):
-    answer = answer_of(method, variables, features, LENGTHS, query, references, mask)
-    found = [naive_compare(params, config.model, videos[query], videos[r]) for r, there in zip(references, mask) if there]
+    answer = answer_of(system, variables, features, LENGTHS, query, references, mask)
+    found = [naive_compare(params, system.config.model, videos[query], videos[r]) for r, there in zip(references, mask) if there]
     mean = {name: np.mean([f[name] for f in found], axis=0) for name in ("score", "segments", "importance", "offset")}
     np.testing.assert_allclose(answer.score, low + (high - low) * mean["score"], rtol=1e-4)
     spread = (high - low) * np.std([f["score"] for f in found])
@@ -334,52 +372,62 @@ def test_assessment(small, form):
     for path, f, r in zip(answer.alignment, found, references):
       np.testing.assert_allclose(path[:count, : LENGTHS[r]], f["path"], atol=1e-4)
       assert not np.asarray(path[:count, LENGTHS[r]:]).any()
-    several = answers.PICKS[1](jax.tree.map(lambda x: jnp.stack([x, x]), answer))            # what is kept of many videos
+    several = answers.PICKS[1](jax.tree.map(lambda x: np.stack([x, x]), answer))             # what is kept of many videos
     for places, f in zip(several.alignment[1], found):
       np.testing.assert_allclose(places[:count], f["path"] @ (np.arange(f["path"].shape[1]) + 0.5), atol=1e-3)
 
 
+def aligned(alignment, seed):
+  """As `small`: of videos of up to 7 rows, and items of which the first is whom an assessment is about."""
+  system, variables, _, scores = small(FORMS["paper" if alignment == "soft" else alignment], seed)
+  features = np.random.default_rng(seed).normal(size=(6, 7, 5)).astype(np.float32)
+  return system, variables, features, scores, np.array([(2, 0, 1), *ITEMS])
+
+
 @pytest.mark.parametrize("alignment", skilldiff.ALIGNMENTS)
-def test_padding_changes_nothing(small, alignment):
+def test_padding_changes_nothing(alignment):
   """Neither in losses and gradients nor in answers, whatever it holds."""
-  _, method, variables, features, scores = small({"model.alignment": alignment}, 2)
+  system, variables, features, scores, items = aligned(alignment, 2)
   garbage = np.random.default_rng(1).normal(size=(6, 7, 5)).astype(np.float32) * 9
-  real = (np.arange(4) < np.array(LENGTHS)[:, None])[..., None]
-  garbage[:, :4] = np.where(real, features, garbage[:, :4])
-  total = lambda params, features: losses_of(method, variables | dict(params=params), features, scores, ITEMS,
-                                             LENGTHS)[0].sum()
-  first, second = (jax.jit(jax.value_and_grad(total))(variables["params"], jnp.asarray(x)) for x in (features, garbage))
+  real = (np.arange(7) < np.array(LENGTHS)[:, None])[..., None]
+  (*first, one), (*second, other) = (system.everything(variables, batch(np.where(real, features, x), LENGTHS), scores, items,
+                                                       np.ones(6, bool)) for x in (np.zeros_like(features), garbage))
   for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
-  one, other = (answer_of(method, variables, x, LENGTHS, 2, (0, 1)) for x in (features, garbage))
   np.testing.assert_allclose(one.score, other.score, atol=1e-4)
   np.testing.assert_allclose(one.curves["timing offset"][:3], other.curves["timing offset"][:3], atol=1e-4)
   for name in ("score", "importance"):
     np.testing.assert_allclose(one.segments[name], other.segments[name], atol=1e-4, err_msg=name)
-  np.testing.assert_allclose(one.alignment[0, :3], other.alignment[0, :3, :4], atol=1e-4)
+  np.testing.assert_allclose(one.alignment[0, :3, :4], other.alignment[0, :3, :4], atol=1e-4)
+  # however long the streams are: the program of `test_losses`
+  short = losses_of(system, variables, features[:, :4], scores, ITEMS, LENGTHS)[0]
+  long = losses_of(system, variables, np.where(real, features, garbage), scores, ITEMS, LENGTHS)[0]
+  np.testing.assert_allclose(long, short, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("alignment,corner", [
-    *itertools.product(skilldiff.ALIGNMENTS, ["one row", "constant"]), ("soft", "zero"), ("soft", "alone"), ("soft", "huge")])
-def test_finite_at_the_corners(small, alignment, corner):
-  """Value and gradient: rows fewer than segments, features that never vary, no reference at all, a batch of one."""
-  _, method, variables, features, scores = small({"model.alignment": alignment}, 3)
-  lengths, items = LENGTHS, ITEMS
-  if corner == "one row":
-    features, lengths = features[:, :1], [1] * 6
-  elif corner in ("constant", "zero"):
-    features = np.full_like(features, 0.7 if corner == "constant" else 0.0)
-    if corner == "zero":            # and nothing in the biases either: directions of norm 0
-      variables = variables | dict(params=jax.tree.map(lambda x: x * (x.ndim != 1), variables["params"]))
-  elif corner == "alone":
-    items = [(3, 3, 3)]
-  else:
-    features = features * 1e4
-  total = lambda params: losses_of(method, variables | dict(params=params), features, scores, items, lengths)[0].sum()
-  value, gradient = jax.jit(jax.value_and_grad(total))(variables["params"])
-  assert np.isfinite(value) and all(np.isfinite(g).all() for g in jax.tree.leaves(gradient))
-  answer = answer_of(method, variables, features, lengths, 3, (0, 1), (corner != "alone",) * 2)
-  assert all(np.isfinite(x).all() for x in jax.tree.leaves(answer))
+@pytest.mark.parametrize("alignment", skilldiff.ALIGNMENTS)
+def test_finite_at_the_corners(alignment):
+  """Value and gradient: rows fewer than segments, features that never vary, no reference at all, numbers far too large."""
+  system, variables, features, scores, items = aligned(alignment, 3)
+  silent = variables | dict(params=jax.tree.map(lambda x: x * (x.ndim != 1), variables["params"]))
+  lengths, alone = [7, *LENGTHS[1:]], np.array([(3, 3, 3)] * 6)
+  corners = dict(row=(variables, features, [1] * 6, items), constant=(variables, np.full_like(features, 0.7), lengths, items))
+  if alignment == "soft":         # zero: nothing in the biases either, so directions of norm 0
+    corners |= dict(zero=(silent, np.zeros_like(features), lengths, items), huge=(variables, features * 1e4, lengths, items),
+                    alone=(variables, features, lengths, alone))
+  for corner, (numbers, values, lengths, items) in corners.items():
+    counts = np.full(6, corner != "alone")
+    for x in jax.tree.leaves(system.everything(numbers, batch(values, lengths), scores, items, counts)):
+      assert np.isfinite(x).all(), corner
+
+
+@pytest.mark.parametrize("alignment", quick(skilldiff.ALIGNMENTS, "soft"))
+def test_finite_in_streams_of_one_row(alignment):
+  """Of a batch of one item, which may have no reference."""
+  system, variables, features, scores = small({"model.alignment": alignment}, 3)
+  for item, counts in (((3, 0, 1), True), ((3, 3, 3), False)):
+    given = batch(features[:, :1], [1] * 6), scores, np.array([item]), np.array([counts])
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(system.everything(variables, *given)))
 
 
 @pytest.mark.parametrize("length", [1, 2, 7, 12])
@@ -395,10 +443,10 @@ def test_contrastive_loss(length):
   assert apart == pytest.approx(1.0 if length > 2 else 0.0)          # what keeps embeddings from falling together
 
 
-def test_first_layer_before_the_alignment_is_the_one_after_it(small):
+def test_first_layer_before_the_alignment_is_the_one_after_it():
   """`project` is exact algebra: the heads see query, aligned reference, difference and offset."""
-  config, method, variables, features, _ = small(seed=5)
-  encoding = method.encode(variables, batch(features), None, True)
+  system, variables, features, _ = small(seed=5)
+  model, encoding = system.config.model, jax.jit(system.method.encode, static_argnums=3)(variables, batch(features), None, True)
   params = double(variables["params"])
   embeddings, _ = naive_encode(params, features[0].astype(np.float64))
   residual = embeddings @ params["heads/residual/kernel"].T
@@ -406,7 +454,7 @@ def test_first_layer_before_the_alignment_is_the_one_after_it(small):
   np.testing.assert_allclose(encoding["query"][0], query + residual, rtol=1e-4, atol=1e-4)
   np.testing.assert_allclose(encoding["reference"][0], embeddings @ params["heads/reference/kernel"].T - residual,
                              rtol=1e-4, atol=1e-4)
-  assert encoding["query"].shape[2] == config.model.heads * config.model.head_hidden
+  assert encoding["query"].shape[2] == model.heads * model.head_hidden
 
 
 # Through the loop
@@ -455,20 +503,21 @@ def test_references(configure, scored, choose):
   assert np.array_equal(*seeds) == (choose == "best")
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", quick(VARIANTS, *TOGETHER))
 def test_variants_train(configure, scored, variant):
   """Every parameter moves that has a say, and training pays; one segment is all the more important for nothing."""
-  trainer = train.Trainer(configure(VARIANTS[variant] | {"train.epochs": 20, "train.steps_per_call": 20,
-                                                         "train.learning_rate": 1e-2}), scored, Parallel(1))
+  changes = VARIANTS[variant]
+  trainer = train.Trainer(configure(changes | {"train.epochs": 20, "train.steps_per_call": 20,
+                                               "train.learning_rate": 1e-2}), scored, Parallel(1))
   before = jax.tree.map(np.asarray, trainer.state.params)
   first, *_, last = [trainer.advance() for _ in range(-(-trainer.total // trainer.per_call))]
   assert (last["loss"] < first["loss"]).all() and np.isfinite(last["error"]).all()
   for (path, old), new in zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(trainer.state.params)):
-    assert np.array_equal(old, new) == ("importance" in str(path) and variant == "one segment"), path
+    assert np.array_equal(old, new) == ("importance" in str(path) and changes.get("model.segments") == 1), path
 
 
 def test_a_step_encodes_each_video_once(configure, scored, monkeypatch):
-  """References too, in one program that is traced once."""
+  """References too; that nothing is traced again is in `test_common.py`."""
   shapes, build = [], methods.build
 
   def counted(config):
@@ -478,10 +527,9 @@ def test_a_step_encodes_each_video_once(configure, scored, monkeypatch):
   monkeypatch.setattr(methods, "build", counted)
   dataset = dataclasses.replace(scored, folds=scored.folds[:1], category=np.array(["a"] * 20))
   trainer = train.Trainer(configure({"train.batch_size": 4}), dataset, Parallel(1))
-  trainer.advance()
+  function, given = trainer.first_call()
+  function.trace(*given)
   assert shapes == [(4 + 3, 6, 5)]          # the batch, and the best two with the third, which the best two look up to
-  trainer.advance()
-  assert len(shapes) == 1
 
 
 def test_references_of_pairs_won_most_of_the_training_pairs(load_config, make_dataset):
@@ -500,9 +548,11 @@ def test_references_of_pairs_won_most_of_the_training_pairs(load_config, make_da
                             [4, 3, 0, 1, 0, 4]]
 
 
-def test_a_run_on_pairs_and_its_answers(load_config, tmp_path):
+def test_a_run_on_pairs_and_its_answers(load_config, quick_training, monkeypatch, tmp_path):
   """Accuracy in place of correlation, pictures, and the same scores of videos from their features alone."""
   config = load_config("skilldiff", "simulated,pairs", TINY | {"data.simulated.num_videos": 30, "model.exemplars.count": 2})
+  del quick_training
+  Known().patch(monkeypatch)
   dataset = data.load(config.data)
   results = train.run(config, tmp_path / "run", dataset)
   replica, = results["replicas"]
