@@ -192,20 +192,26 @@ def test_home_is_expanded_wherever_a_path_is_given(tmp_path, monkeypatch):
 
 
 def test_one_run_in_one_folder_however_its_home_is_written(tmp_path, capsys, monkeypatch, quick_training):
-  """A tilde that the shell has left is the home folder, from any working directory."""
+  """A tilde that the shell has left is the home folder, from any working directory.
+
+  An output of few letters, as PYTHONIOENCODING=ascii makes it, gets others in their place.
+  """
   del quick_training
-  home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+  home, elsewhere, written = tmp_path / "home", tmp_path / "elsewhere", io.BytesIO()
   for folder in (home, elsewhere):
     folder.mkdir()
   monkeypatch.setenv("HOME", str(home))
-  run_here = lambda *words: commands.run_here(main.main, capsys, monkeypatch, "--config", CONFIG, *SMALL, *words)
-  monkeypatch.chdir(elsewhere)
-  code, _, err = run_here("--workdir=~/runs/x")
-  assert code == 0, err
+  words = ["--config", CONFIG, *SMALL, "--config.seeds=(0,1)", "--config.data.simulated.num_videos=60"]
+  with monkeypatch.context() as patch:
+    patch.chdir(elsewhere)
+    patch.setattr(sys, "stdout", io.TextIOWrapper(written, "ascii", write_through=True))
+    main.main([*words, "--workdir=~/runs/x"])
+  out = written.getvalue().decode("ascii")
+  assert "last step" in out and " ? " in out
   assert not list(elsewhere.iterdir()) and (home / "runs/x/results.json").exists()
   assert (home / "runs/x/checkpoints").is_dir() and (home / "runs/x/config.json").exists()
   monkeypatch.chdir(REPO)
-  code, _, err = run_here("--config.seeds=(1,)", "--workdir", "~/runs/x")
+  code, _, err = commands.run_here(main.main, capsys, monkeypatch, *words, "--config.seeds=(1,)", "--workdir", "~/runs/x")
   assert code == 2 and "another config" in err
   assert not (REPO / "~").exists()
 
@@ -238,18 +244,6 @@ def test_a_user_without_an_entry_and_without_a_home_trains(tmp_path):
   if "Permission denied" in err and not (tmp_path / "run").exists():
     pytest.skip("this interpreter is closed to other users")
   assert code == 0 and "last step" in out, err
-
-
-def test_an_output_of_few_letters_gets_others_in_their_place(tmp_path, monkeypatch, quick_training):
-  """An output as PYTHONIOENCODING=ascii makes it."""
-  del quick_training
-  written = io.BytesIO()
-  monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "ascii", write_through=True))
-  main.main(["--config", CONFIG, *SMALL, "--config.seeds=(0,1)", "--config.data.simulated.num_videos=60",
-             "--workdir", str(tmp_path / "run")])
-  out = written.getvalue().decode("ascii")
-  assert "last step" in out and " ? " in out
-  assert (tmp_path / "run" / "results.json").exists()
 
 
 @pytest.mark.skipif(not pathlib.Path("/proc/self/maps").exists(), reason="looks into /proc")

@@ -505,7 +505,7 @@ def get_config():
 '''
 
 
-def test_interrupted_table_goes_on(start, run, tmp_path):
+def test_interrupted_table_goes_on(start, here, tmp_path):
   config, workdir = tmp_path / "table.py", tmp_path / "run"
   config.write_text(TABLE.format(base=str(REPO / CONFIG)))
   process = start(config, "--workdir", workdir)
@@ -515,7 +515,7 @@ def test_interrupted_table_goes_on(start, run, tmp_path):
   code, out, err = finish(process)
   assert code == 128 + signal.SIGTERM and "stopped by a signal" in out and "Traceback" not in err, err
   assert not (workdir / "table.json").exists() and not (workdir / "uniform").exists()
-  code, out, err = run(config, "--workdir", workdir)
+  code, out, err = here(config, "--workdir", workdir)
   assert code == 0, err
   assert "resumed from step" in out and "== zero, a rank-aware row" in out
   last = out[out.rindex("Pairwise accuracy"):]
