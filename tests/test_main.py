@@ -275,7 +275,7 @@ def test_own_folder_of_features_and_pairs(here, tmp_path):
   (folder / "pairs.csv").write_text("\n".join(rows))
   workdir = tmp_path / "run"
   code, out, err = here(f"{CONFIG}:features", *SMALL, f"--config.data.dir={folder}", "--config.train.epochs=40",
-                        "--config.data.validation_share=0", "--workdir", workdir)
+                        "--config.data.validation_share=0", "--config.plots=False", "--workdir", workdir)
   assert code == 0, err
   assert "SIMULATED" not in out and not results(workdir)["simulated"]
   table = table_of(out)
@@ -303,7 +303,7 @@ def test_best_layout_made_by_the_simulator(run, here, tmp_path):
   (made / "features" / "b" / "4_rgb.npz").unlink()             # an incomplete download
   workdir = tmp_path / "run"
   code, out, err = here(f"{CONFIG}:best,official", *SMALL, f"--config.data.dir={made}", "--config.data.task=tie_tie",
-                        "--config.train.epochs=2", "--workdir", workdir)
+                        "--config.train.epochs=2", "--config.plots=False", "--workdir", workdir)
   assert code == 0, err
   saved = results(workdir)
   assert saved["audit"]["missing_videos"] == ["b/4"] and "missing videos: 1 (b/4)" in out
@@ -350,7 +350,7 @@ def test_rhythmic_gymnastics_with_its_labels_and_simulated_features(here, tmp_pa
   assert code == 0, err
   command = ["configs/action_net.py:rhythmic_gymnastics,official", *NARROW, f"--config.data.dir={made}",
              "--config.data.task=ball",
-             "--config.model.windows.rgb=10", "--config.train.epochs=4", "--workdir", workdir]
+             "--config.model.windows.rgb=10", "--config.train.epochs=4", "--config.plots=False", "--workdir", workdir]
   code, out, err = here(*command)
   assert code == 2 and not workdir.exists() and out.count("\n") < 10
   assert f"{made}: stream 'rgb' has 8 channels, not config.model.widths.rgb=1024; extract the features as pub" in err
