@@ -11,7 +11,18 @@ from jaxskill.data.simulation import like_published
 from jaxskill.methods import frames
 from jaxskill.modules import i3d
 from jaxskill.reproduce import __main__ as command
-from jaxskill.reproduce import cells, commands, entries, figures_action_net, printing, runs, stills
+from jaxskill.reproduce import (
+  cells,
+  commands,
+  entries,
+  figures_action_net,
+  figures_core,
+  figures_pros_cons,
+  figures_spatial_attention,
+  printing,
+  runs,
+  stills,
+)
 from jaxskill.training.parallel import Parallel
 from tests.places import REPO, SHARED
 
@@ -29,8 +40,10 @@ def run(*words):
 def narrow(monkeypatch, coarse_pictures):
   """A video network of few channels, quick to compile, simulated films of few pixels, and few of them in a figure."""
   del coarse_pictures
-  monkeypatch.setattr(figures_action_net, "SHOWN", 2)
-  monkeypatch.setattr(figures_action_net, "FRAMES", 2)
+  for module, fewer in ((figures_action_net, dict(SHOWN=2, SEGMENTS=1, FRAMES=2)), (figures_core, dict(STILLS=2)),
+                        (figures_pros_cons, dict(MOMENTS=2)), (figures_spatial_attention, dict(FRAMES=2))):
+    for name, number in fewer.items():
+      monkeypatch.setattr(module, name, number)
   monkeypatch.setattr(stills, "SIZE", (30, 40))
   monkeypatch.setattr(i3d, "BLOCKS", {name: (4, 4, 4, 4, 4, 4) for name in ("mixed_3b", "mixed_4b", "mixed_5b")})
   monkeypatch.setattr(frames, "WIDTH", 16)
@@ -189,8 +202,8 @@ def test_mistakes_are_said_in_a_line(words, message, tmp_path, capsys):
 def _tables_of_data_sets(every_column):
   """{options of a data set: a table with the columns of that data set, and of its rows the last that is trained}.
 
-  A data set of which one paper reads maps and another does not is there for each. Columns are the first and the last
-  unless every one is asked for.
+  A data set of which one paper reads maps and another does not is there for each. Columns are the first and the last,
+  of maps the first, unless every one is asked for.
   """
   found = {}
   for table in INDEX.values():
@@ -198,7 +211,8 @@ def _tables_of_data_sets(every_column):
       name = f"{column.options} {table.paper}" if column.options in runs.MAPS else column.options
       if name not in found:
         columns = tuple(one for one in table.columns if one.options == column.options)
-        columns = columns if every_column else tuple(dict.fromkeys((columns[0], columns[-1])))
+        some = columns[:1] if column.options in runs.MAPS else tuple(dict.fromkeys((columns[0], columns[-1])))
+        columns = columns if every_column else some
         rows = tuple(row._replace(published=()) for row in table.rows if row.trains and ".py" not in row.trains)[-1:]
         found[name] = table._replace(columns=columns, rows=rows)
   return found
