@@ -1,5 +1,6 @@
 """What all commands share: configs and overrides, mistakes in a line, signals, exit statuses, homes."""
 
+import io
 import os
 import pathlib
 import subprocess
@@ -10,8 +11,10 @@ import types
 import jax
 import pytest
 
-from jaxskill import ablations, cli, train
+from jaxskill import ablations, cli, main, train
 from jaxskill.training import config_checks
+from tests import commands
+from tests.conftest import QUICK_FLAGS
 from tests.places import REPO
 
 CONFIG = str(REPO / "configs" / "pros_cons.py")
@@ -23,7 +26,8 @@ SMALL = ["--config.model.hidden=4", "--config.data.simulated.num_videos=14", "--
 def start(*arguments, module="jaxskill.main", **more):
   options = {name: more.pop(name) for name in ("cwd", "user", "stdout") if name in more}
   kept = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_"))} | dict(
-      JAX_PLATFORMS="cpu", PYTHONPATH=str(REPO), JAX_COMPILATION_CACHE_DIR=os.environ["JAX_COMPILATION_CACHE_DIR"])
+      JAX_PLATFORMS="cpu", XLA_FLAGS=QUICK_FLAGS, PYTHONPATH=str(REPO),
+      JAX_COMPILATION_CACHE_DIR=os.environ["JAX_COMPILATION_CACHE_DIR"])
   environment = {k: v for k, v in (kept | more).items() if v is not None}
   return subprocess.Popen([sys.executable, "-m", module, *map(str, arguments)], env=environment, stderr=subprocess.PIPE,
                           **dict(cwd=REPO, stdout=subprocess.PIPE) | options)
@@ -187,16 +191,27 @@ def test_home_is_expanded_wherever_a_path_is_given(tmp_path, monkeypatch):
   assert (config.data.dir, config.data.prepared_dir) == (f"{tmp_path}/features", f"{tmp_path}/p")
 
 
-def test_one_run_in_one_folder_however_its_home_is_written(tmp_path):
-  """A tilde that the shell has left is the home folder, from any working directory."""
-  home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+def test_one_run_in_one_folder_however_its_home_is_written(tmp_path, capsys, monkeypatch, quick_training):
+  """A tilde that the shell has left is the home folder, from any working directory.
+
+  An output of few letters, as PYTHONIOENCODING=ascii makes it, gets others in their place.
+  """
+  del quick_training
+  home, elsewhere, written = tmp_path / "home", tmp_path / "elsewhere", io.BytesIO()
   for folder in (home, elsewhere):
     folder.mkdir()
-  code, _, err = run("--config", CONFIG, *SMALL, "--workdir=~/runs/x", HOME=str(home), cwd=elsewhere)
-  assert code == 0, err
+  monkeypatch.setenv("HOME", str(home))
+  words = ["--config", CONFIG, *SMALL, "--config.seeds=(0,1)", "--config.data.simulated.num_videos=60"]
+  with monkeypatch.context() as patch:
+    patch.chdir(elsewhere)
+    patch.setattr(sys, "stdout", io.TextIOWrapper(written, "ascii", write_through=True))
+    main.main([*words, "--workdir=~/runs/x"])
+  out = written.getvalue().decode("ascii")
+  assert "last step" in out and " ? " in out
   assert not list(elsewhere.iterdir()) and (home / "runs/x/results.json").exists()
   assert (home / "runs/x/checkpoints").is_dir() and (home / "runs/x/config.json").exists()
-  code, _, err = run("--config", CONFIG, *SMALL, "--config.seeds=(1,)", "--workdir", "~/runs/x", HOME=str(home), cwd=REPO)
+  monkeypatch.chdir(REPO)
+  code, _, err = commands.run_here(main.main, capsys, monkeypatch, *words, "--config.seeds=(1,)", "--workdir", "~/runs/x")
   assert code == 2 and "another config" in err
   assert not (REPO / "~").exists()
 
@@ -229,13 +244,6 @@ def test_a_user_without_an_entry_and_without_a_home_trains(tmp_path):
   if "Permission denied" in err and not (tmp_path / "run").exists():
     pytest.skip("this interpreter is closed to other users")
   assert code == 0 and "last step" in out, err
-
-
-def test_an_output_of_few_letters_gets_others_in_their_place(tmp_path):
-  code, out, err = run("--config", CONFIG, *SMALL, "--config.seeds=(0,1)", "--config.data.simulated.num_videos=60", "--workdir", tmp_path / "run",
-                       PYTHONIOENCODING="ascii")
-  assert code == 0 and "last step" in out and " ? " in out, err
-  assert (tmp_path / "run" / "results.json").exists()
 
 
 @pytest.mark.skipif(not pathlib.Path("/proc/self/maps").exists(), reason="looks into /proc")

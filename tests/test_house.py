@@ -63,13 +63,19 @@ def everything():
   return [*sources().values(), *(source for _, source in read("configs"))]
 
 
+@functools.cache
+def nodes(tree):
+  """All nodes of a file; the tests walk the same files again and again."""
+  return tuple(ast.walk(tree))
+
+
 def room(module):
   return module.partition(".")[0]
 
 
 def imported(tree):
   """Modules of ours that a file imports, at its top or in functions."""
-  for node in ast.walk(tree):
+  for node in nodes(tree):
     if isinstance(node, ast.Import):
       names = [alias.name for alias in node.names]
     elif isinstance(node, ast.ImportFrom):
@@ -155,7 +161,7 @@ def test_nothing_imports_tensorflow_datasets_until_published_data_are_prepared()
 
 def test_no_array_of_jax_begins_with_what_happens_to_be_in_memory():
   """From JAX 0.11 on `jnp.empty` and its like hold anything, as those of NumPy, which are written before they are read."""
-  found = [f"{path}: line {node.lineno}" for path, _, tree in everything() for node in ast.walk(tree)
+  found = [f"{path}: line {node.lineno}" for path, _, tree in everything() for node in nodes(tree)
            for name in names_of_others(node) if name.split(".")[-1] in ("empty", "empty_like")
            and name.split(".")[0] not in ("np", "numpy")]
   assert not found, f"use zeros, or full: {found}"
@@ -170,25 +176,26 @@ def test_no_module_makes_up_its_attributes():
 
 def texts(tree, messages=True):
   """Strings of a file that are no docstrings; without `messages`, not those of errors either."""
-  left_out = {id(node.body[0].value) for node in ast.walk(tree)
+  left_out = {id(node.body[0].value) for node in nodes(tree)
               if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and node.body
               and isinstance(node.body[0], ast.Expr)}
   if not messages:
-    left_out |= {id(part) for node in ast.walk(tree) if isinstance(node, ast.Raise) for part in ast.walk(node)}
-  return [node.value for node in ast.walk(tree)
+    left_out |= {id(part) for node in nodes(tree) if isinstance(node, ast.Raise) for part in ast.walk(node)}
+  return [node.value for node in nodes(tree)
           if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in left_out]
 
 
+@functools.cache
 def identifiers(tree):
-  """Names of variables, attributes, arguments, functions and modules; of others' modules none."""
-  of_others = {id(node) for node in ast.walk(tree)
-               if isinstance(node, ast.ImportFrom) and room(node.module) != "jaxskill"}
-  for node in ast.walk(tree):
-    if id(node) in of_others:
+  """Names of variables, attributes, arguments, functions and modules, each once; of others' modules none."""
+  found = {}
+  for node in nodes(tree):
+    if isinstance(node, ast.ImportFrom) and room(node.module) != "jaxskill":
       continue
     for field in ("id", "attr", "arg", "name", "asname", "module"):
       if isinstance(value := getattr(node, field, None), str):
-        yield value
+        found[value] = None
+  return tuple(found)
 
 
 def methods():
@@ -230,7 +237,7 @@ def test_files_are_short():
 
 
 def test_functions_are_short():
-  found = [f"{path}: {node.name}" for path, _, tree in everything() for node in ast.walk(tree)
+  found = [f"{path}: {node.name}" for path, _, tree in everything() for node in nodes(tree)
            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
            and node.end_lineno - node.lineno >= MOST_OF_A_FUNCTION]
   assert not found, f"functions of more than {MOST_OF_A_FUNCTION} lines"
@@ -309,7 +316,7 @@ def test_docstrings_name_the_errors():
 def known_as(module, tree):
   """{name in a file: the function of ours that it is, "data.tables.number"}."""
   known = {node.name: f"{module}.{node.name}" for node in tree.body if isinstance(node, ast.FunctionDef)}
-  for node in ast.walk(tree):
+  for node in nodes(tree):
     if isinstance(node, ast.ImportFrom) and room(node.module) == "jaxskill":
       known |= {alias.asname or alias.name: f"{node.module}.{alias.name}".removeprefix("jaxskill.")
                 for alias in node.names}
@@ -356,6 +363,6 @@ def choices(annotation):
 def test_public_functions_say_what_they_return():
   """Anything is no answer; a dict of anything is one. Nor is there another name for anything."""
   found = [place for place, node, _ in public_functions() if "Any" in choices(node.returns)]
-  found += [f"{path}: line {node.lineno}" for path, _, tree in everything() for node in ast.walk(tree)
+  found += [f"{path}: line {node.lineno}" for path, _, tree in everything() for node in nodes(tree)
             if isinstance(node, ast.Assign | ast.AnnAssign) and "Any" in choices(node.value)]
   assert not found, f"these return Any: {found}"

@@ -1,6 +1,7 @@
 """The real command line, end to end: what a user types, what is printed and what is left on disk.
 
-A start costs seconds, so runs are shared between tests, and what needs no command line is in test_train.py.
+A start costs seconds, so runs are shared between tests, and a command whose process is not the point runs in this one;
+what needs no command line is in test_train.py.
 """
 
 import json
@@ -17,11 +18,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import QUICK_FLAGS
+from jaxskill import main
+from jaxskill.data.simulation import like_published
+from tests import commands
 from tests.places import REPO, SHARED
 
 CONFIG = "configs/pros_cons.py"
-OTHERS = "JAX_", "XLA_", "SLURM_", "TPU_", "OMPI_", "MEGASCALE_", "JOB_COMPLETION_"      # of what surrounds the tests
 SMALL = ["--config.model.hidden=8", "--config.train.batch_size=16", "--config.train.steps_per_call=4"]
 SIMULATED = [*SMALL, "--config.data.simulated.num_videos=16", "--config.data.simulated.num_segments=10",
              "--config.data.simulated.width=8", "--config.train.eval_steps=20", "--config.train.checkpoint_steps=40"]
@@ -31,10 +33,7 @@ STEPS = 600
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory, without_torch):
-  kept = {k: v for k, v in os.environ.items() if not k.startswith(OTHERS)}
-  return kept | dict(JAX_PLATFORMS="cpu", XLA_FLAGS=QUICK_FLAGS, PYTHONPATH=without_torch,
-                     JAX_COMPILATION_CACHE_DIR=str(tmp_path_factory.mktemp("xla")),
-                     HOME=str(tmp_path_factory.mktemp("home")))
+  return commands.environment(without_torch, tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +62,15 @@ def run(start):
     process = start(*arguments, **more)
     return finish(process)
   return run
+
+
+@pytest.fixture
+def here(capsys, monkeypatch, quick_training):
+  """Runs `jaxskill.main` with --config, or another command, in this process; returns (exit code, stdout, stderr)."""
+  del quick_training
+  def here(config, *arguments, program=main.main):
+    return commands.run_here(program, capsys, monkeypatch, *(["--config", config] if config else []), *arguments)
+  return here
 
 
 def finish(process):
@@ -193,10 +201,10 @@ def test_default_run_is_quiet(whole):
   assert not [line for line in err.splitlines() if "Warning" in line and "jaxskill" in line]
 
 
-def test_finished_run_started_again_prints_the_same_table_and_does_not_train(run, whole):
+def test_finished_run_started_again_prints_the_same_table_and_does_not_train(here, whole):
   workdir, out, _ = whole
   before, log = results(workdir), (workdir / "metrics.jsonl").read_bytes()
-  code, again, err = run(CONFIG, *LONG, "--workdir", workdir)
+  code, again, err = here(CONFIG, *LONG, "--workdir", workdir)
   assert code == 0, err
   assert f"resumed from step {STEPS}" in again
   assert table_of(again) == table_of(out)
@@ -256,7 +264,7 @@ def test_ctrl_c_before_the_loop_leaves_no_traceback(start, tmp_path):
   assert code in (128 + signal.SIGINT, -signal.SIGINT) and "Traceback" not in err, err
 
 
-def test_own_folder_of_features_and_pairs(run, tmp_path):
+def test_own_folder_of_features_and_pairs(here, tmp_path):
   rng = np.random.default_rng(1)
   train = {f"train_{i}": s for i, s in enumerate(rng.uniform(0, 3, 8))}
   test = {f"sub/test_{i}": s for i, s in enumerate(rng.uniform(0, 3, 5))}
@@ -266,8 +274,8 @@ def test_own_folder_of_features_and_pairs(run, tmp_path):
   rows = ["better,worse,split", *pair_rows(train, "train"), *pair_rows(test, "test")]
   (folder / "pairs.csv").write_text("\n".join(rows))
   workdir = tmp_path / "run"
-  code, out, err = run(f"{CONFIG}:features", *SMALL, f"--config.data.dir={folder}", "--config.train.epochs=40",
-                       "--config.data.validation_share=0", "--workdir", workdir)
+  code, out, err = here(f"{CONFIG}:features", *SMALL, f"--config.data.dir={folder}", "--config.train.epochs=40",
+                        "--config.data.validation_share=0", "--config.plots=False", "--workdir", workdir)
   assert code == 0, err
   assert "SIMULATED" not in out and not results(workdir)["simulated"]
   table = table_of(out)
@@ -281,7 +289,7 @@ def test_own_folder_of_features_and_pairs(run, tmp_path):
   assert np.mean(right) == pytest.approx(results(workdir)["rows"]["pros_cons"]["accuracy"]["last"]["mean"])
 
 
-def test_best_layout_made_by_the_simulator(run, tmp_path):
+def test_best_layout_made_by_the_simulator(run, here, tmp_path):
   splits = tmp_path / "annotations" / "splits" / "tie_tie"
   splits.mkdir(parents=True)
   sides = dict(train=[f"a/{i}" for i in range(8)], test=[f"b/{i}" for i in range(5)])
@@ -294,8 +302,8 @@ def test_best_layout_made_by_the_simulator(run, tmp_path):
   assert code == 0, err
   (made / "features" / "b" / "4_rgb.npz").unlink()             # an incomplete download
   workdir = tmp_path / "run"
-  code, out, err = run(f"{CONFIG}:best,official", *SMALL, f"--config.data.dir={made}", "--config.data.task=tie_tie",
-                       "--config.train.epochs=2", "--workdir", workdir)
+  code, out, err = here(f"{CONFIG}:best,official", *SMALL, f"--config.data.dir={made}", "--config.data.task=tie_tie",
+                        "--config.train.epochs=2", "--config.plots=False", "--workdir", workdir)
   assert code == 0, err
   saved = results(workdir)
   assert saved["audit"]["missing_videos"] == ["b/4"] and "missing videos: 1 (b/4)" in out
@@ -308,13 +316,13 @@ NARROW = ["--config.model.channels=8", "--config.model.hidden=8", "--config.mode
           "--config.model.head_hidden=8", "--config.train.steps_per_call=8", "--config.train.eval_steps=16"]
 
 
-def test_action_net_on_simulated_performances(run, tmp_path):
+def test_action_net_on_simulated_performances(here, tmp_path):
   workdir = tmp_path / "run"
-  code, out, err = run("configs/action_net.py", *NARROW, "--config.data.simulated.num_videos=24",
-                       "--config.data.simulated.num_segments=10", "--config.data.simulated.width=8",
-                       "--config.data.simulated.static_rows=9", "--config.data.simulated.static_width=6",
-                       "--config.model.windows.rgb=8", "--config.model.windows.static=0", "--config.train.epochs=30",
-                       "--config.seeds=(0, 1)", "--config.data.criteria=('execution', 'total')", "--workdir", workdir)
+  code, out, err = here("configs/action_net.py", *NARROW, "--config.data.simulated.num_videos=24",
+                        "--config.data.simulated.num_segments=10", "--config.data.simulated.width=8",
+                        "--config.data.simulated.static_rows=9", "--config.data.simulated.static_width=6",
+                        "--config.model.windows.rgb=8", "--config.model.windows.static=0", "--config.train.epochs=30",
+                        "--config.seeds=(0, 1)", "--config.data.criteria=('execution', 'total')", "--workdir", workdir)
   assert code == 0, err
   assert "4 models (" in out and " parameters, 30 steps of 32 videos" in out and "SIMULATED" in out
   saved = results(workdir)
@@ -335,19 +343,19 @@ RG = SHARED / "data/annotations/RhythmicGymnastics"
 
 
 @pytest.mark.skipif(not RG.exists(), reason=f"the labels of Rhythmic Gymnastics are not at {RG}")
-def test_rhythmic_gymnastics_with_its_labels_and_simulated_features(run, tmp_path):
+def test_rhythmic_gymnastics_with_its_labels_and_simulated_features(here, tmp_path):
   made, workdir = tmp_path / "rg", tmp_path / "run"
-  code, _, err = run(None, "--like", RG, "--out", made, "--task", "ball", "--segments", 12, "--width", 8,
-                     "--static-rows", 10, "--static-width", 6, module="jaxskill.data.simulation")
+  code, _, err = here(None, "--like", RG, "--out", made, "--task", "ball", "--segments", 12, "--width", 8,
+                      "--static-rows", 10, "--static-width", 6, program=like_published.main)
   assert code == 0, err
   command = ["configs/action_net.py:rhythmic_gymnastics,official", *NARROW, f"--config.data.dir={made}",
              "--config.data.task=ball",
-             "--config.model.windows.rgb=10", "--config.train.epochs=4", "--workdir", workdir]
-  code, out, err = run(*command)
+             "--config.model.windows.rgb=10", "--config.train.epochs=4", "--config.plots=False", "--workdir", workdir]
+  code, out, err = here(*command)
   assert code == 2 and not workdir.exists() and out.count("\n") < 10
   assert f"{made}: stream 'rgb' has 8 channels, not config.model.widths.rgb=1024; extract the features as pub" in err
   command += ["--config.model.widths.rgb=0", "--config.model.widths.static=0"]
-  code, out, err = run(*command)
+  code, out, err = here(*command)
   assert code == 0, err
   saved = results(workdir)
   assert saved["simulated"] and saved["data"] == "simulated features for rhythmic_gymnastics/ball"
@@ -359,7 +367,7 @@ def test_rhythmic_gymnastics_with_its_labels_and_simulated_features(run, tmp_pat
     assert np.isfinite(replica["last"]["mae"])
 
 
-def test_spatial_attention_on_own_maps(run, tmp_path):
+def test_spatial_attention_on_own_maps(here, tmp_path):
   """A folder of maps of two tasks learnt together, whose frames are at hand to draw on."""
   rng, folder, workdir = np.random.default_rng(0), tmp_path / "maps", tmp_path / "run"
   folder.mkdir()
@@ -374,10 +382,10 @@ def test_spatial_attention_on_own_maps(run, tmp_path):
              "--config.data.pairs_within=category", "--config.data.validation_share=0", "--config.model.channels=4",
              "--config.model.hidden=4", "--config.model.attention_hidden=4", "--config.train.epochs=2",
              "--config.train.steps_per_call=2", "--workdir", workdir]
-  code, out, err = run(*command)
+  code, out, err = here(*command)
   assert code == 2 and not workdir.exists()
   assert f"{folder}: video 'v0' has maps of 5 frames, fewer than config.model.segments=25 (16 such videos)" in err
-  code, out, err = run(*command, "--config.model.segments=4", "--config.data.device_budget=0")
+  code, out, err = here(*command, "--config.model.segments=4", "--config.data.device_budget=0")
   assert code == 0, err
   assert "features streamed" in out and "baseline: RankSVM on mean features" in out
   assert re.search("^row +spatial_attention ", out, re.M)
@@ -396,9 +404,9 @@ def test_spatial_attention_on_own_maps(run, tmp_path):
     assert image.width > 500 and len(image.convert("RGB").getcolors(1 << 24)) > 100
 
 
-def test_not_finite_loss_stops_with_the_step_and_leaves_the_last_checkpoint(run, tmp_path):
+def test_not_finite_loss_stops_with_the_step_and_leaves_the_last_checkpoint(here, tmp_path):
   workdir = tmp_path / "run"
-  code, out, err = run(CONFIG, *SIMULATED, "--config.train.learning_rate=1e38", "--workdir", workdir)
+  code, out, err = here(CONFIG, *SIMULATED, "--config.train.learning_rate=1e38", "--workdir", workdir)
   assert code == 2, err
   message = re.search(r"jaxskill: the loss is not finite at step (\d+) \(fold simulated, seed 0\)", err)
   assert message and 1 < int(message[1]) <= 8
@@ -432,25 +440,25 @@ def test_faults_of_the_command_line(start, tmp_path):
   assert not workdir.exists()
 
 
-def test_bad_features_are_one_message_and_no_workdir(run, tmp_path):
+def test_bad_features_are_one_message_and_no_workdir(here, tmp_path):
   folder = write_folder(tmp_path / "features", {"a": 0.0, "b": 1.0, "c": 2.0, "d": 3.0})
   (folder / "c.npy").unlink()
   (folder / "c.npz").write_bytes(b"PK\x03\x04 cut short")
   (folder / "pairs.csv").write_text("better,worse,split\nb,a,train\nd,c,test\n")
   workdir = tmp_path / "deep" / "run"
-  code, out, err = run(f"{CONFIG}:features", f"--config.data.dir={folder}", "--workdir", workdir)
+  code, out, err = here(f"{CONFIG}:features", f"--config.data.dir={folder}", "--workdir", workdir)
   assert code == 2 and not workdir.parent.exists()
   assert err.startswith(f"\njaxskill: {folder / 'c.npz'}: cannot be read") and len(err.strip().splitlines()) == 1
   assert out == ""
 
 
-def test_batch_that_does_not_split_over_the_devices(run, environment, tmp_path):
+def test_batch_that_does_not_split_over_the_devices(capsys, monkeypatch, tmp_path):
+  """The eight of the tests."""
   workdir = tmp_path / "run"
-  eight = environment["XLA_FLAGS"] + " --xla_force_host_platform_device_count=8"
-  code, _, err = run(CONFIG, *SIMULATED, "--config.train.batch_size=12", "--workdir", workdir, XLA_FLAGS=eight,
-                     JAX_PLATFORMS="")
+  code, _, err = commands.run_here(main.main, capsys, monkeypatch, "--config", CONFIG, *SIMULATED,
+                                   "--config.train.batch_size=12", "--workdir", workdir)
   assert code == 2 and not workdir.exists()
-  if "8 devices" in err:                                        # elsewhere JAX_PLATFORMS="" finds an accelerator
+  if "8 devices" in err:                                        # not where they run on an accelerator
     assert err == ("\njaxskill: config.train.batch_size=12 does not split over 8 devices; use a multiple of 8, "
                    "e.g. 16.\n")
 
@@ -497,7 +505,7 @@ def get_config():
 '''
 
 
-def test_interrupted_table_goes_on(start, run, tmp_path):
+def test_interrupted_table_goes_on(start, here, tmp_path):
   config, workdir = tmp_path / "table.py", tmp_path / "run"
   config.write_text(TABLE.format(base=str(REPO / CONFIG)))
   process = start(config, "--workdir", workdir)
@@ -507,7 +515,7 @@ def test_interrupted_table_goes_on(start, run, tmp_path):
   code, out, err = finish(process)
   assert code == 128 + signal.SIGTERM and "stopped by a signal" in out and "Traceback" not in err, err
   assert not (workdir / "table.json").exists() and not (workdir / "uniform").exists()
-  code, out, err = run(config, "--workdir", workdir)
+  code, out, err = here(config, "--workdir", workdir)
   assert code == 0, err
   assert "resumed from step" in out and "== zero, a rank-aware row" in out
   last = out[out.rindex("Pairwise accuracy"):]

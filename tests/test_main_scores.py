@@ -1,10 +1,10 @@
 """The real command line where scores are learnt: configs/core.py and its table, from labels to results.
 
-A start costs seconds, so a run serves several tests; pairs, signals and damage are in test_main.py.
+A start costs seconds, so a run serves several tests, and the others run in this process; pairs, signals and damage are
+in test_main.py.
 """
 
 import json
-import os
 import pathlib
 import re
 import subprocess
@@ -14,36 +14,31 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxskill import ablations, train
+from jaxskill import ablations, main, train
 from jaxskill.data.simulation import like_published
 from jaxskill.data.simulation import simulated as simulated_data
 from jaxskill.evaluate import metrics
-from tests.conftest import QUICK_FLAGS
+from tests import commands
 from tests.places import REPO, SHARED
 
 SMALL = ["--config.model.hidden=8", "--config.model.num_leaves=8", "--config.train.batch_size=16",
          "--config.train.steps_per_call=5"]
 SIMULATED = [*SMALL, "--config.data.simulated.num_videos=60", "--config.data.simulated.num_segments=10",
              "--config.data.simulated.width=8", "--config.seeds=(0,1)"]
-OTHERS = "JAX_", "XLA_", "SLURM_", "TPU_", "OMPI_", "MEGASCALE_", "JOB_COMPLETION_"      # of what surrounds the tests
+TRAINED = ["--config.train.epochs=60", "--config.train.learning_rate=3e-3", "--config.train.eval_steps=30"]
 BASELINES = ["baseline: mean score", "baseline: difficulty only", "baseline: duration only",
              "baseline: ridge on mean features"]
 TRUTHS = ("spearman_", "ap_", "chance_", "alignment_", "linear_", "kendall_")
 METRICS = {"Pearson": ("pearson", 1), "R-l2 x 100": ("rl2", 100), "mean abs. error": ("mae", 1)}
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory, without_torch):
-  """run(config, *arguments) -> (exit code, stdout, stderr) of `jaxskill.main`, or another module."""
-  kept = {k: v for k, v in os.environ.items() if not k.startswith(OTHERS)}
-  kept |= dict(JAX_PLATFORMS="cpu", XLA_FLAGS=QUICK_FLAGS, PYTHONPATH=without_torch,
-               JAX_COMPILATION_CACHE_DIR=str(tmp_path_factory.mktemp("xla")), HOME=str(tmp_path_factory.mktemp("home")))
-
-  def run(config, *arguments, module="jaxskill.main"):
-    command = [sys.executable, "-m", module, *(["--config", config] if config else []), *map(str, arguments)]
-    done = subprocess.run(command, cwd=REPO, env=kept, text=True, capture_output=True, timeout=300, check=False)
-    return done.returncode, done.stdout, done.stderr
-  return run
+@pytest.fixture
+def here(capsys, monkeypatch, quick_training):
+  """here(config, *arguments) -> (exit code, stdout, stderr) of `jaxskill.main`, or another command, in this process."""
+  del quick_training
+  def here(config, *arguments, program=main.main):
+    return commands.run_here(program, capsys, monkeypatch, *(["--config", config] if config else []), *arguments)
+  return here
 
 
 def results(workdir):
@@ -87,11 +82,14 @@ def assert_images(workdir, *names):
 
 
 @pytest.fixture(scope="module")
-def simulated(run, tmp_path_factory):
-  """The default path: (workdir, stdout)."""
+def simulated(tmp_path_factory, without_torch):
+  """The default path, in a process of its own: (workdir, stdout)."""
   workdir = tmp_path_factory.mktemp("simulated") / "run"
-  code, out, err = run("configs/core.py", *SIMULATED, "--config.train.epochs=60", "--config.train.learning_rate=3e-3",
-                       "--config.train.eval_steps=30", "--workdir", workdir)
+  command = [sys.executable, "-m", "jaxskill.main", "--config", "configs/core.py", *SIMULATED, *TRAINED, "--workdir",
+             str(workdir)]
+  done = subprocess.run(command, cwd=REPO, env=commands.environment(without_torch, tmp_path_factory.mktemp("home")),
+                        text=True, capture_output=True, timeout=300, check=False)
+  code, out, err = done.returncode, done.stdout, done.stderr
   assert code == 0, err
   assert not [line for line in err.splitlines() if "Warning" in line and "jaxskill" in line]
   return workdir, out
@@ -127,18 +125,17 @@ def test_fewer_exemplars_than_asked_for_are_counted(simulated):
   assert few > 0 and f"{few} test video(s) had fewer exemplars than were asked for; all that there are voted" in out
 
 
-def test_run_started_again_prints_the_same_table(run, simulated):
+def test_run_started_again_prints_the_same_table(here, simulated):
   workdir, out = simulated
   before = results(workdir)
-  code, again, err = run("configs/core.py", *SIMULATED, "--config.train.epochs=60", "--config.train.learning_rate=3e-3",
-                         "--config.train.eval_steps=30", "--workdir", workdir)
+  code, again, err = here("configs/core.py", *SIMULATED, *TRAINED, "--workdir", workdir)
   assert code == 0, err
   assert f"resumed from step {before['steps']}" in again and table_of(again) == table_of(out)
   for key in ("rows", "replicas", "params_sha256"):
     assert results(workdir)[key] == before[key], key
 
 
-def test_own_features_and_two_criteria(run, tmp_path):
+def test_own_features_and_two_criteria(here, tmp_path):
   """Each criterion is a replica that learns its own score, here a channel of the features of its own."""
   rng = np.random.default_rng(0)
   table = {f"v{i}": rng.uniform(0, 10, 2) for i in range(40)}
@@ -151,9 +148,9 @@ def test_own_features_and_two_criteria(run, tmp_path):
     lines.append(f"{video},{score},{style},{'ab'[i % 2]}")
   (tmp_path / "scores.csv").write_text("\n".join(lines))
   workdir = tmp_path / "run"
-  code, out, err = run("configs/core.py:features", *SMALL, f"--config.data.dir={tmp_path}", "--workdir", workdir,
-                       "--config.data.criteria=('score','style')", "--config.train.epochs=80",
-                       "--config.train.learning_rate=1e-2")
+  code, out, err = here("configs/core.py:features", *SMALL, f"--config.data.dir={tmp_path}", "--workdir", workdir,
+                        "--config.data.criteria=('score','style')", "--config.train.epochs=80",
+                        "--config.train.learning_rate=1e-2")
   assert code == 0, err
   saved, printed = results(workdir), table_of(out)
   baselines = [name for name in BASELINES if name != "baseline: difficulty only"]
@@ -170,16 +167,16 @@ def test_own_features_and_two_criteria(run, tmp_path):
     assert abs(metrics.spearman(predicted, other)) < metrics.spearman(predicted, true)
 
 
-def test_mtl_aqa(run, tmp_path):
+def test_mtl_aqa(here, tmp_path):
   """The published labels and simulated features: counts of the paper's protocol, and one vote of ten at most."""
   labels = SHARED / "data" / "annotations" / "MTL-AQA"
   if not labels.is_dir():
     pytest.skip(f"there are no published labels at {labels}; set JAXSKILL_SHARED to the folder above data/annotations")
-  code, _, err = run(None, "--like", labels, "--out", tmp_path / "made", "--width", 6, module="jaxskill.data.simulation")
+  code, _, err = here(None, "--like", labels, "--out", tmp_path / "made", "--width", 6, program=like_published.main)
   assert code == 0, err
   workdir = tmp_path / "run"
-  code, out, err = run("configs/core.py:mtl_aqa", *SMALL, f"--config.data.dir={tmp_path / 'made'}",
-                       "--config.train.epochs=1", "--config.train.batch_size=256", "--workdir", workdir)
+  code, out, err = here("configs/core.py:mtl_aqa", *SMALL, f"--config.data.dir={tmp_path / 'made'}",
+                        "--config.train.epochs=1", "--config.train.batch_size=256", "--workdir", workdir)
   assert code == 0, err
   saved, table = results(workdir), table_of(out)
   assert (saved["audit"]["videos"], saved["audit"]["missing_videos"]) == (1412, [])
@@ -196,7 +193,7 @@ def test_mtl_aqa(run, tmp_path):
 TABLE = """
 from jaxskill.cli import beside
 
-ROWS = "regression MLP", "MLP with exemplars", "depth 2", "CoRe + GART"
+ROWS = "regression MLP", "MLP with exemplars", "CoRe + GART"
 
 def get_config():
   config = beside({beside!r}, "core_ablations").get_config()
@@ -205,14 +202,14 @@ def get_config():
 """
 
 
-def test_table_of_the_paper(run, tmp_path):
+def test_table_of_the_paper(here, tmp_path):
   """Some rows, in the order of the tables however they are grouped, baselines once and last."""
   workdir, config = tmp_path / "run", tmp_path / "some_rows.py"
   config.write_text(TABLE.format(beside=str(REPO / "configs" / "core.py")))
-  code, out, err = run(config, *SIMULATED, "--config.train.epochs=3", "--workdir", workdir)
+  code, out, err = here(config, *SIMULATED, "--config.train.epochs=3", "--config.plots=False", "--workdir", workdir)
   assert code == 0, err
   table, saved = table_of(out), json.loads((workdir / "table.json").read_text())
-  rows = ["regression MLP", "MLP with exemplars", "depth 2", "CoRe + GART"]
+  rows = ["regression MLP", "MLP with exemplars", "CoRe + GART"]
   machines = [f"baseline: linear SVR on {pooled} features" for pooled in ("mean", "max")]
   assert list(table) == [*rows, *BASELINES, *machines]
   assert_every_printed_number_is_saved(table, saved["rows"])
@@ -230,10 +227,10 @@ SKILLDIFF = ["--config.data.simulated.num_videos=40", "--config.data.simulated.n
              "--config.train.batch_size=16", "--config.train.steps_per_call=2", "--config.seeds=(0,1)"]
 
 
-def test_skilldiff(run, tmp_path):
-  """Segments in seconds, the alignment to each reference, measures against the truth; a second start changes nothing."""
+def test_skilldiff(here, tmp_path):
+  """Segments in seconds, the alignment to each reference, measures against the truth."""
   workdir = tmp_path / "run"
-  code, out, err = run("configs/skilldiff.py", *SKILLDIFF, "--workdir", workdir)
+  code, out, err = here("configs/skilldiff.py", *SKILLDIFF, "--workdir", workdir)
   assert code == 0, err
   saved, table = results(workdir), table_of(out)
   assert list(table) == ["skilldiff", *(name for name in BASELINES if name != "baseline: difficulty only")]
@@ -258,7 +255,15 @@ def test_skilldiff(run, tmp_path):
         assert len(places) == 10 and places[0] < places[-1]
         assert 0 < min(places) and max(places) < 10 * made.row_seconds["rgb"][r]
         assert places == [round(place, 3) for place in places]
-  code, again, err = run("configs/skilldiff.py", *SKILLDIFF, "--workdir", workdir)
+
+
+@pytest.mark.slow
+def test_skilldiff_started_again_prints_the_same_table(here, tmp_path):
+  workdir = tmp_path / "run"
+  code, out, err = here("configs/skilldiff.py", *SKILLDIFF, "--workdir", workdir)
+  assert code == 0, err
+  saved = results(workdir)
+  code, again, err = here("configs/skilldiff.py", *SKILLDIFF, "--workdir", workdir)
   assert code == 0, err
   assert f"resumed from step {saved['steps']}" in again and table_of(again) == table_of(out)
   assert results(workdir)["replicas"] == saved["replicas"]
@@ -282,7 +287,9 @@ def test_skilldiff_table(load_config):
 
 
 def test_loss_weights_of_skilldiff_are_those_of_the_row(load_config, quick_training, tmp_path):
-  config = load_config("skilldiff_ablations", changes={"data.simulated.num_videos": 30, "train.epochs": 1, "seeds": (0,)})
+  config = load_config("skilldiff_ablations", changes={
+      "data.simulated.num_videos": 30, "train.epochs": 1, "seeds": (0,), "plots": False, "model.exemplars.count": 2,
+      "model.width": 4, "model.directions": 4, "model.head_hidden": 2, "model.head_outputs": 2})
   group = ablations.groups(config)[4]
   rows = train.run(group, tmp_path / "run")["rows"]
   assert list(rows)[:3] == ["SkillDiff", "no contrastive term", "no ranking loss"]
@@ -327,21 +334,25 @@ def test_bad_labels_are_refused_before_a_workdir_is_made(load_config, tmp_path, 
   assert not (tmp_path / "deep").exists()
 
 
-def test_bad_labels_are_one_message(run, tmp_path):
+def test_bad_labels_are_one_message(here, tmp_path):
   for video in "abc":
     np.save(tmp_path / f"{video}.npy", np.ones((3, 4), np.float32))
   (tmp_path / "scores.csv").write_text(HEADER + "a,2,train\nb,2,train\nc,3,test\n")
-  code, _, err = run("configs/core.py:features", f"--config.data.dir={tmp_path}", "--config.data.validation_share=0",
-                     "--workdir", tmp_path / "run")
+  code, _, err = here("configs/core.py:features", f"--config.data.dir={tmp_path}", "--config.data.validation_share=0",
+                      "--workdir", tmp_path / "run")
   assert code == 2 and not (tmp_path / "run").exists()
   assert err.startswith(f"\njaxskill: {tmp_path}: fold 'given': all training scores are equal (2)")
   assert len(err.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("name,options,rows", [("AQA-7", "aqa7", ["skilldiff"]),
-                                               ("Fis-V_and_MIT-Skate", "fis_v", ["tes", "pcs"])])
+@pytest.mark.parametrize("name,options,rows", [
+    ("AQA-7", "aqa7", ["skilldiff"]),
+    pytest.param("Fis-V_and_MIT-Skate", "fis_v", ["tes", "pcs"], marks=pytest.mark.slow)])
 def test_skilldiff_on_published_labels(load_config, quick_training, tmp_path, name, options, rows):
-  """Six classes are six folds with ranges and references of their own; two criteria have their own best videos."""
+  """Six classes are six folds with ranges and references of their own; two criteria have their own best videos.
+
+  The two criteria are trained in reproduce/test_reproduce.py, too.
+  """
   labels = SHARED / "data" / "annotations" / name
   if not labels.is_dir():
     pytest.skip(f"there are no published labels at {labels}; set JAXSKILL_SHARED to the folder above data/annotations")
@@ -357,7 +368,8 @@ def test_skilldiff_on_published_labels(load_config, quick_training, tmp_path, na
     assert saved["rows"][row]["test_videos_with_fewer_exemplars"] == 0
 
 
-@pytest.mark.parametrize("name,options,task,folds", [("BEST", "best", "tie_tie", 1), ("EPIC-Skills", "epic_skills", "drawing", 4)])
+@pytest.mark.parametrize("name,options,task,folds", [
+    ("BEST", "best", "tie_tie", 1), pytest.param("EPIC-Skills", "epic_skills", "drawing", 4, marks=pytest.mark.slow)])
 def test_skilldiff_on_published_pairs(load_config, quick_training, tmp_path, name, options, task, folds):
   """By the ranking loss and the alignment alone, with references of the sub-task of either video."""
   labels = SHARED / "data" / "annotations" / name

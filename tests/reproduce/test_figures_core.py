@@ -1,5 +1,7 @@
 """What the figures of CoRe are drawn from, against the answers of the trained models themselves."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -9,13 +11,19 @@ from jaxskill.data.simulation import rendered
 from jaxskill.modules import regression_tree
 from jaxskill.reproduce import figures_core, runs, stills
 from jaxskill.training.parallel import Parallel
+from tests.conftest import small_config
 
 
 @pytest.fixture
-def finished(load_config, quick_compile):
-  """A job of two seeds and few steps, as `runs.answers` returns it."""
+def finished(quick_compile):
+  """A job of two seeds and few steps, as `runs.answers` returns it; the same for all tests, which only read it."""
   del quick_compile
-  config = load_config("core", "tiny", {"seeds": (0, 1), "model.exemplars.count": 1, "train.epochs": 2})
+  return _finished()
+
+
+@functools.cache
+def _finished():
+  config = small_config("core", "tiny", {"seeds": (0, 1), "model.exemplars.count": 1, "train.epochs": 2})
   trainer = train.Trainer(config, data.load(config.data), Parallel(1))
   while int(trainer.state.step) < trainer.total:
     trainer.advance()

@@ -14,7 +14,8 @@ def run(folder, *options):
   rehab_pile.main([str(folder / "data"), "--out", str(folder / "out"), "--tiny", *options])
 
 
-def test_all_sets_by_one_command(tmp_path, capsys, monkeypatch):
+def test_all_sets_by_one_command(tmp_path, capsys, monkeypatch, quick_training):
+  del quick_training
   made.write_archive(tmp_path / "data")
   (tmp_path / "data/classification/KINECAL_clf_bn_GGFV/info.json").unlink()
   with pytest.raises(SystemExit) as status:

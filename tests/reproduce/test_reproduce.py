@@ -11,7 +11,18 @@ from jaxskill.data.simulation import like_published
 from jaxskill.methods import frames
 from jaxskill.modules import i3d
 from jaxskill.reproduce import __main__ as command
-from jaxskill.reproduce import cells, commands, entries, printing, runs, stills
+from jaxskill.reproduce import (
+  cells,
+  commands,
+  entries,
+  figures_action_net,
+  figures_core,
+  figures_pros_cons,
+  figures_spatial_attention,
+  printing,
+  runs,
+  stills,
+)
 from jaxskill.training.parallel import Parallel
 from tests.places import REPO, SHARED
 
@@ -27,17 +38,21 @@ def run(*words):
 
 @pytest.fixture
 def narrow(monkeypatch, coarse_pictures):
-  """A video network of few channels, quick to compile, and simulated films of few pixels."""
+  """A video network of few channels, quick to compile, simulated films of few pixels, and few of them in a figure."""
   del coarse_pictures
+  for module, fewer in ((figures_action_net, dict(SHOWN=2, SEGMENTS=1, FRAMES=2)), (figures_core, dict(STILLS=2)),
+                        (figures_pros_cons, dict(MOMENTS=2)), (figures_spatial_attention, dict(FRAMES=2))):
+    for name, number in fewer.items():
+      monkeypatch.setattr(module, name, number)
   monkeypatch.setattr(stills, "SIZE", (30, 40))
   monkeypatch.setattr(i3d, "BLOCKS", {name: (4, 4, 4, 4, 4, 4) for name in ("mixed_3b", "mixed_4b", "mixed_5b")})
   monkeypatch.setattr(frames, "WIDTH", 16)
 
 
 def few_rows(paper):
-  """({name: entry} of a paper, its claims): rows of figures, of each table the last, its reference and one baseline.
+  """({name: entry} of a paper, its claims): rows of figures, of each table its reference, or else the last.
 
-  What reads frames takes longest to compile and is left out.
+  What reads frames takes longest to compile and is left out. Of the competitors there is the one of a figure of CoRe.
   """
   of_paper = {name: entry for name, entry in entries.index().items() if entry.paper == paper and entry.simulated
               and not any("frames" in column.options for column in entry.simulated)}
@@ -47,8 +62,7 @@ def few_rows(paper):
       kept |= set(entry.rows)
     elif isinstance(entry, entries.Table):
       rows = [row for row in entry.rows if row.trains]
-      others = [row for row in rows if ".py" in row.trains]
-      kept |= {row.trains for row in [*rows[-1:], *others[:1], *(row for row in rows if row.name == entry.reference)]}
+      kept |= {row.trains for row in [row for row in rows if row.name == entry.reference] or rows[-1:]}
   few = {name: entry._replace(rows=tuple(row for row in entry.rows if not row.trains or row.trains in kept))
          if isinstance(entry, entries.Table) else entry for name, entry in of_paper.items()}
   sides = lambda claim: {side[0] for side in (claim.more, claim.less) if isinstance(side, tuple)}
@@ -67,6 +81,9 @@ def test_every_entry_and_claim_of_a_paper(paper, every_row, tmp_path, monkeypatc
     claims = entries.claims(paper)
   monkeypatch.setattr(entries, "index", lambda: index)
   monkeypatch.setattr(entries, "claims", lambda _: claims)
+  answers, asked = runs.answers, {}                       # several figures ask the same models
+  monkeypatch.setattr(runs, "answers", lambda job, kept: asked.get(job.folder) or asked.setdefault(
+      job.folder, answers(job, kept)))
   for name, entry in index.items():
     run("--table", name, "--simulated", "--tiny", "--workdir", tmp_path)
     check(entry, tmp_path / "simulated_tiny" / name)
@@ -185,8 +202,8 @@ def test_mistakes_are_said_in_a_line(words, message, tmp_path, capsys):
 def _tables_of_data_sets(every_column):
   """{options of a data set: a table with the columns of that data set, and of its rows the last that is trained}.
 
-  A data set of which one paper reads maps and another does not is there for each. Columns are the first and the last
-  unless every one is asked for.
+  A data set of which one paper reads maps and another does not is there for each. Columns are the first and the last,
+  of maps the first, unless every one is asked for.
   """
   found = {}
   for table in INDEX.values():
@@ -194,14 +211,20 @@ def _tables_of_data_sets(every_column):
       name = f"{column.options} {table.paper}" if column.options in runs.MAPS else column.options
       if name not in found:
         columns = tuple(one for one in table.columns if one.options == column.options)
-        columns = columns if every_column else tuple(dict.fromkeys((columns[0], columns[-1])))
+        some = columns[:1] if column.options in runs.MAPS else tuple(dict.fromkeys((columns[0], columns[-1])))
+        columns = columns if every_column else some
         rows = tuple(row._replace(published=()) for row in table.rows if row.trains and ".py" not in row.trains)[-1:]
         found[name] = table._replace(columns=columns, rows=rows)
   return found
 
 
-@pytest.mark.parametrize("every_column", [False, pytest.param(True, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("options", _tables_of_data_sets(True))
+# Columns are tasks, tasks of maps, folds, and criteria; how other labels train, is also in test_main*.py.
+OF_EVERY_KIND = "best", "epic_skills spatial_attention", "jigsaws", "fis_v", *NO_LABELS
+
+
+@pytest.mark.parametrize("options, every_column", [
+    pytest.param(options, every, marks=[pytest.mark.slow] if every or options not in OF_EVERY_KIND else [])
+    for options in _tables_of_data_sets(True) for every in (False, True)])
 def test_labels_of_real_data_sets(options, every_column, tmp_path, monkeypatch, quick_training):
   """Features are simulated for the real ids, and every column of the data set is filled."""
   del quick_training

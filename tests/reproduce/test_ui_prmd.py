@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from jaxskill.reproduce.ui_prmd import alignment, correctness, kinematics, quality
+from tests.conftest import FLAGS
 from tests.places import SHARED
 
 _FOLDER = SHARED / "data/ui_prmd"
@@ -12,11 +13,12 @@ _FILE, _QUALITY = _FOLDER / "kinect_all_T32_f16.npz", _FOLDER / "vicon_m01_angle
 pytestmark = pytest.mark.skipif(not (_FILE.exists() and _QUALITY.exists()), reason=f"UI-PRMD is not at {_FOLDER}")
 
 
-def test_one_movement_by_subject(tmp_path):
+def test_one_movement_by_subject(tmp_path, monkeypatch):
+  monkeypatch.setenv("XLA_FLAGS", " ".join(FLAGS))           # of the process that trains: a device, and quick steps
   with np.load(_FILE) as archive:
     correctness.write_features(dict(archive), 5, tmp_path / "m05")
-  results = correctness.train(tmp_path / "m05", tmp_path / "run", "--config.train.epochs=6", "--config.model.num_filters=1",
-                          "--config.model.hidden=16", "--config.plots=False")
+  results = correctness.train(tmp_path / "m05", tmp_path / "run", "--config.train.epochs=3", "--config.model.num_filters=1",
+                          "--config.model.hidden=16", "--config.plots=False", "--config.seeds=(0,)")
   audit = results["audit"]
   assert (audit["videos"], len(audit["folds"]), results["simulated"]) == (200, 10, False)
   for fold in audit["folds"]:
