@@ -226,7 +226,7 @@ def run(method, variables, videos, train=False, key=0):
 
 
 @pytest.mark.parametrize("last", [True, False])
-def test_window_starts(last):
+def test_window_starts(quick_compile, last):
   lengths = jnp.array([9, 4, 3, 5, 10])
   np.testing.assert_array_equal(action_net.window_starts(lengths, 4), [2, 0, 0, 0, 3])
 
