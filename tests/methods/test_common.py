@@ -26,6 +26,7 @@ from jaxskill.training.parallel import Parallel
 from tests.assess.own_videos import QUICK, SIZES
 from tests.assess.own_videos import trained as run_of
 from tests.conftest import small_config
+from tests.known_programs import Known
 
 METHODS = methods.names()
 SIAMESE, STREAMED = {"train.encode": "siamese"}, {"data.device_budget": 0.0}
@@ -340,6 +341,7 @@ def test_gradients_in_bfloat16(variant, monkeypatch):
 @most_methods
 def test_a_stopped_run_ends_in_the_same_bits(method, quick_training, tmp_path, monkeypatch):
   run = run_of(method)
+  Known().patch(monkeypatch)                                  # the run that goes on has the programs of the stopped one
 
   class StopAtOnce(train.StopSignal):
     def __enter__(self):
