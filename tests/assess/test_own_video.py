@@ -119,6 +119,7 @@ def test_the_reader_is_told_what_is_not_real(executed):
   assert len(pictures) >= 4
 
 
+@pytest.mark.slow
 @pytest.mark.pose
 def test_the_real_road(tmp_path, without_torch):
   """Trained networks of poses, on drawn persons: it says so, and a score comes of kinematics."""

@@ -47,10 +47,12 @@ def has_variant(method, option):
 
 VARIANTS = [(method, "simulated") for method in METHODS] + [
     (method, f"simulated,{option}") for option in ("official", "pairs") for method in METHODS if has_variant(method, option)]
-# What all methods share is quickly tested by some: not by those that others are compared with, and of the variants by
-# those that take other steps: a half step that leaves gradients to the next one, and labels of pairs.
+# Methods that others are compared with, whose own files test them quickly. Of the rest one variant each is quick, with
+# the steps of all kinds: joint and half ones, which leave gradients to the next, of pairs and of scores. How Pros & Cons'
+# own default is computed, in all forms, is tested in training/test_step.py.
 COMPETITORS = ("lstm", "ms_lstm", "usdl", "whos_better")
-OTHER_STEPS = ("pros_cons", "simulated,official"), ("skilldiff", "simulated,pairs")
+QUICK_VARIANTS = [(method, "simulated,official" if method == "pros_cons" else "simulated")
+                  for method in METHODS if method not in COMPETITORS]
 
 
 def either(slow, *values, name):
@@ -60,23 +62,18 @@ def either(slow, *values, name):
 
 def variants(slow):
   """Every variant, of which some are slow."""
-  return pytest.mark.parametrize("variant", [either(slow(*variant), variant, name="-".join(variant))
+  return pytest.mark.parametrize("variant", [either(variant in slow, variant, name="-".join(variant))
                                              for variant in VARIANTS], indirect=True)
 
 
-def like_others(method, option):
-  """Whether a variant takes steps as others do."""
-  return method in COMPETITORS or option != "simulated" and (method, option) not in OTHER_STEPS
-
-
+OTHERS = [variant for variant in VARIANTS if variant not in QUICK_VARIANTS]
 most_methods = pytest.mark.parametrize("method", [
     either(method in COMPETITORS, method, name=method) for method in METHODS])
-most_variants = variants(like_others)
-most_defaults = variants(lambda method, option: method in COMPETITORS or option != "simulated")
+most_variants = variants(slow=OTHERS)
+two_variants = variants(slow=OTHERS + [variant for variant in QUICK_VARIANTS if variant[0] not in ("core", "pros_cons")])
 every_form = pytest.mark.parametrize("variant, form", [
-    either(like_others(*variant) or (variant[1] == "simulated") == (form == "padded, streamed to eight"), variant, form,
-           name="-".join((*variant, form))) for variant in VARIANTS for form in FORMS],
-    indirect=["variant"])
+    either(variant in OTHERS or form == "padded, streamed to eight" and variant[0] != "core", variant, form,
+           name="-".join((*variant, form))) for variant in VARIANTS for form in FORMS], indirect=["variant"])
 
 
 ONE_STEP = {"train.steps_per_call": 1}
@@ -277,7 +274,7 @@ def test_one_result_however_it_is_computed(variant, form):
     other.assess(everything=True)
 
 
-@most_variants
+@two_variants
 def test_a_replica_equals_a_run_of_its_own(variant):
   """Folds of unequal size, seeds, criteria: each trains as if it were alone."""
   together = variant.trainer
@@ -310,7 +307,7 @@ def test_lowers_for_accelerators(method, dtype, monkeypatch):
     assert ("bf16" in text) == (dtype == "bfloat16"), platform
 
 
-@most_defaults
+@two_variants
 def test_gradients_in_bfloat16(variant, monkeypatch):
   """The first gradients of every parameter are near those in float32, and not the same.
 
