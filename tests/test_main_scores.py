@@ -345,9 +345,9 @@ def test_bad_labels_are_one_message(here, tmp_path):
   assert len(err.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name,options,rows", [
-    ("AQA-7", "aqa7", ["skilldiff"]),
-    pytest.param("Fis-V_and_MIT-Skate", "fis_v", ["tes", "pcs"], marks=pytest.mark.slow)])
+    ("AQA-7", "aqa7", ["skilldiff"]), ("Fis-V_and_MIT-Skate", "fis_v", ["tes", "pcs"])])
 def test_skilldiff_on_published_labels(load_config, quick_training, tmp_path, name, options, rows):
   """Six classes are six folds with ranges and references of their own; two criteria have their own best videos.
 
