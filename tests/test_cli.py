@@ -198,13 +198,14 @@ def test_one_run_in_one_folder_however_its_home_is_written(tmp_path, capsys, mon
   """
   del quick_training
   home, elsewhere, written = tmp_path / "home", tmp_path / "elsewhere", io.BytesIO()
+  output = io.TextIOWrapper(written, "ascii", write_through=True)           # closes the bytes as it goes
   for folder in (home, elsewhere):
     folder.mkdir()
   monkeypatch.setenv("HOME", str(home))
   words = ["--config", CONFIG, *SMALL, "--config.seeds=(0,1)", "--config.data.simulated.num_videos=60"]
   with monkeypatch.context() as patch:
     patch.chdir(elsewhere)
-    patch.setattr(sys, "stdout", io.TextIOWrapper(written, "ascii", write_through=True))
+    patch.setattr(sys, "stdout", output)
     main.main([*words, "--workdir=~/runs/x"])
   out = written.getvalue().decode("ascii")
   assert "last step" in out and " ? " in out

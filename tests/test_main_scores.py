@@ -368,8 +368,9 @@ def test_skilldiff_on_published_labels(load_config, quick_training, tmp_path, na
     assert saved["rows"][row]["test_videos_with_fewer_exemplars"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name,options,task,folds", [
-    ("BEST", "best", "tie_tie", 1), pytest.param("EPIC-Skills", "epic_skills", "drawing", 4, marks=pytest.mark.slow)])
+    ("BEST", "best", "tie_tie", 1), ("EPIC-Skills", "epic_skills", "drawing", 4)])
 def test_skilldiff_on_published_pairs(load_config, quick_training, tmp_path, name, options, task, folds):
   """By the ranking loss and the alignment alone, with references of the sub-task of either video."""
   labels = SHARED / "data" / "annotations" / name

@@ -373,7 +373,8 @@ def test_workdir_below_a_file_is_refused(small, tmp_path):
     train.run(small(), tmp_path / "file" / "run")
 
 
-@pytest.mark.parametrize("system,kind", [("pros_cons", "pairs"), ("core", "videos")])
+@pytest.mark.parametrize("system,kind", [
+    ("pros_cons", "pairs"), pytest.param("core", "videos", marks=pytest.mark.slow)])
 def test_a_run_without_a_test_side_only_assesses(load_config, quick_training, coarse_pictures, tmp_path, capsys, system, kind):
   """It says so in its results and to whoever asks it later, and shows no number that a test would give."""
   del quick_training

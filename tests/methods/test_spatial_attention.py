@@ -318,7 +318,7 @@ def test_tables_of_the_paper(make):
     train.check(group)
 
 
-@pytest.mark.parametrize("row", [pytest.param(name, marks=[pytest.mark.slow] * (name not in ("CBAM", "skill state only")))
+@pytest.mark.parametrize("row", [pytest.param(name, marks=[pytest.mark.slow] * (name != "skill state only"))
                                  for name in spatial_attention_ablations.get_config().row_order])
 def test_every_row_of_the_table_leaves_its_heat_maps(make, with_maps, quick_training, coarse_pictures, tmp_path, monkeypatch, row):
   monkeypatch.setattr(simple_baselines, "pair_rows", lambda *_: {})           # below every table the same

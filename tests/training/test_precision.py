@@ -3,6 +3,7 @@ and JAX's 64-bit types change nothing.
 """
 
 
+import json
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -81,15 +82,17 @@ def test_convolutions(implementation):
     np.testing.assert_allclose(found, expected, atol=0.05 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("system", [
+    pytest.param(system, marks=[pytest.mark.slow] * (system not in ("core", "pros_cons"))) for system in SYSTEMS])
 def test_64_bit_types_change_nothing(system, quick_training, tmp_path):
   run = trained(system)
   video = run.save(0, tmp_path)
   answer = lambda out: run.assess(video, out=tmp_path / out)[0]
   with jax.enable_x64(True):
     config = small_config(system, "simulated", QUICK | SYSTEMS[system])
-    results = train.run(config, tmp_path / "run", run.dataset)
+    train.run(config, tmp_path / "run", run.dataset)
     wide = answer("wide")
+  results = json.loads((tmp_path / "run" / "results.json").read_text())
   assert results["params_sha256"] == run.results["params_sha256"]
   for name in ("rows", "replicas"):
     np.testing.assert_equal(results[name], run.results[name])

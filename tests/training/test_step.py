@@ -313,6 +313,7 @@ def test_narrow_and_streaming_steps(load_config, make_dataset, quick_compile):
       np.testing.assert_allclose(trainer.assess()[0], scores, atol=1e-3)
 
 
+@pytest.mark.slow      # quickly of other configs in methods/test_common.py
 def test_a_replica_equals_a_run_of_its_own(load_config, make_dataset, quick_compile):
   """Folds of 28 and 10 pairs, two seeds, two rows of loss weights: eight replicas, eight runs."""
   folds = ((range(8), (8, 9, 10)), ((4, 5, 7, 9, 10), (0, 1)))
