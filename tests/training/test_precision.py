@@ -2,8 +2,8 @@
 and JAX's 64-bit types change nothing.
 """
 
-
 import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
