@@ -33,6 +33,7 @@ MALLOC_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "pos
 STATM, ROOM = pathlib.Path("/proc/self/statm"), 0.5e9       # bytes that tests may gather
 MOST = {"bytes": 2 * ROOM}            # that a worker may hold before it lets go of some
 CACHE = "JAX_COMPILATION_CACHE_DIR"   # folder of what the tests of one call compile, commands that they start too
+RUNS = "JAXSKILL_TEST_RUNS"           # folder of what they train once for all workers
 
 
 def pytest_configure(config):
@@ -45,7 +46,8 @@ def pytest_configure(config):
     jax.config.update("jax_platforms", "cpu")
   # Many tests compile the same program again. The cache must be there before the first compilation.
   if not hasattr(config, "workerinput"):            # workers of pytest-xdist inherit it
-    os.environ[CACHE] = tempfile.mkdtemp(prefix="jaxskill_test_cache_")
+    for name, kind in ((CACHE, "cache"), (RUNS, "runs")):
+      os.environ[name] = tempfile.mkdtemp(prefix=f"jaxskill_test_{kind}_")
   jax.config.update("jax_compilation_cache_dir", os.environ[CACHE])
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
@@ -61,7 +63,8 @@ def pytest_collection_finish(session):
 
 def pytest_unconfigure(config):
   if not hasattr(config, "workerinput"):
-    shutil.rmtree(os.environ[CACHE], ignore_errors=True)
+    for name in (CACHE, RUNS):
+      shutil.rmtree(os.environ[name], ignore_errors=True)
 
 
 def pytest_runtest_setup(item):
@@ -236,6 +239,18 @@ def quick_compile():
   jax.config.update("jax_disable_most_optimizations", True)
   yield
   jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture
+def here(capsys, monkeypatch, quick_training):
+  """here(config, *arguments) -> (exit code, stdout, stderr) of `jaxskill.main`, or another command, in this process."""
+  del quick_training
+  from jaxskill import main
+  from tests import commands
+
+  def here(config, *arguments, program=main.main):
+    return commands.run_here(program, capsys, monkeypatch, *(["--config", config] if config else []), *arguments)
+  return here
 
 
 @pytest.fixture

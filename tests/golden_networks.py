@@ -13,8 +13,8 @@ def cases(file):
 def every_case(pattern, quick):
   """Parameters (golden file, case) of all files of a pattern; those that are not among `quick` are slow."""
   found = [(path.stem, case) for path in sorted(GOLDEN.glob(f"{pattern}.npz")) for case in cases(np.load(path).files)]
-  found = found or [(pattern, "none")]                            # which the fixture `golden` reports
-  return [pytest.param(*one, marks=() if one in quick else pytest.mark.slow) for one in found]
+  missing = [one for one in quick if one not in found]            # which the test reports, or the fixture `golden`
+  return [pytest.param(*one, marks=() if one in quick else pytest.mark.slow) for one in (*found, *missing)]
 
 
 def input_of(file, case):

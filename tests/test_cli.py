@@ -241,7 +241,7 @@ def test_a_user_without_an_entry_and_without_a_home_trains(tmp_path):
     if folder.stat().st_uid == 0 and not folder.stat().st_mode & 1:
       pytest.skip(f"{folder} is closed to other users")
   code, out, err = run("--config", CONFIG, *SMALL, "--workdir", tmp_path / "run", HOME=None, user=54321, cwd=tmp_path,
-                       JAX_COMPILATION_CACHE_DIR=None, PYTHONDONTWRITEBYTECODE="1")
+                       XLA_FLAGS=None, JAX_COMPILATION_CACHE_DIR=None, PYTHONDONTWRITEBYTECODE="1")
   if "Permission denied" in err and not (tmp_path / "run").exists():
     pytest.skip("this interpreter is closed to other users")
   assert code == 0 and "last step" in out, err

@@ -18,7 +18,8 @@ def read(path):
 
 
 @pytest.mark.parametrize("system, parts", [
-    pytest.param("pros_cons", [((0, 1), (1,)), ((2,), (0, 1)), ((1, 0), (0,))], marks=pytest.mark.slow), ("lstm", [((2, 0), (0, 1)), ((1,), (0, 1))])])
+    ("pros_cons", [((0, 1), (1,)), ((2,), (0, 1)), ((1, 0), (0,))]),
+    pytest.param("lstm", [((2, 0), (0, 1)), ((1,), (0, 1))], marks=pytest.mark.slow)])
 def test_parts_give_the_table_of_the_whole(system, parts, load_config, make_dataset, quick_training, tmp_path, capsys):
   dataset = make_dataset(videos=24, folds=FOLDS)
 

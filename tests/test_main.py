@@ -64,15 +64,6 @@ def run(start):
   return run
 
 
-@pytest.fixture
-def here(capsys, monkeypatch, quick_training):
-  """Runs `jaxskill.main` with --config, or another command, in this process; returns (exit code, stdout, stderr)."""
-  del quick_training
-  def here(config, *arguments, program=main.main):
-    return commands.run_here(program, capsys, monkeypatch, *(["--config", config] if config else []), *arguments)
-  return here
-
-
 def finish(process):
   out, err = process.communicate(timeout=180)
   return process.returncode, out, err

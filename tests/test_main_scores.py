@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxskill import ablations, main, train
+from jaxskill import ablations, train
 from jaxskill.data.simulation import like_published
 from jaxskill.data.simulation import simulated as simulated_data
 from jaxskill.evaluate import metrics
@@ -30,15 +30,6 @@ BASELINES = ["baseline: mean score", "baseline: difficulty only", "baseline: dur
              "baseline: ridge on mean features"]
 TRUTHS = ("spearman_", "ap_", "chance_", "alignment_", "linear_", "kendall_")
 METRICS = {"Pearson": ("pearson", 1), "R-l2 x 100": ("rl2", 100), "mean abs. error": ("mae", 1)}
-
-
-@pytest.fixture
-def here(capsys, monkeypatch, quick_training):
-  """here(config, *arguments) -> (exit code, stdout, stderr) of `jaxskill.main`, or another command, in this process."""
-  del quick_training
-  def here(config, *arguments, program=main.main):
-    return commands.run_here(program, capsys, monkeypatch, *(["--config", config] if config else []), *arguments)
-  return here
 
 
 def results(workdir):
@@ -345,9 +336,9 @@ def test_bad_labels_are_one_message(here, tmp_path):
   assert len(err.strip().splitlines()) == 1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name,options,rows", [
-    ("AQA-7", "aqa7", ["skilldiff"]), ("Fis-V_and_MIT-Skate", "fis_v", ["tes", "pcs"])])
+    ("AQA-7", "aqa7", ["skilldiff"]),
+    pytest.param("Fis-V_and_MIT-Skate", "fis_v", ["tes", "pcs"], marks=pytest.mark.slow)])
 def test_skilldiff_on_published_labels(load_config, quick_training, tmp_path, name, options, rows):
   """Six classes are six folds with ranges and references of their own; two criteria have their own best videos.
 
@@ -368,9 +359,8 @@ def test_skilldiff_on_published_labels(load_config, quick_training, tmp_path, na
     assert saved["rows"][row]["test_videos_with_fewer_exemplars"] == 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name,options,task,folds", [
-    ("BEST", "best", "tie_tie", 1), ("EPIC-Skills", "epic_skills", "drawing", 4)])
+    ("BEST", "best", "tie_tie", 1), pytest.param("EPIC-Skills", "epic_skills", "drawing", 4, marks=pytest.mark.slow)])
 def test_skilldiff_on_published_pairs(load_config, quick_training, tmp_path, name, options, task, folds):
   """By the ranking loss and the alignment alone, with references of the sub-task of either video."""
   labels = SHARED / "data" / "annotations" / name

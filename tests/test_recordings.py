@@ -35,13 +35,11 @@ def assess_new_and_known(tmp_path, kind, results, *more):
   if kind == "csv":
     hide(new, "left_index")
   known = next(path for path in (tmp_path / "own").iterdir() if path.stem == "v3")
-  first = results["replicas"][0]["fold"]
+  first, expected = next((one["fold"], one["scores"]["v3"]) for one in results["replicas"] if "v3" in one["scores"])
   found, failed = assess.run(tmp_path / "run", features=[tmp_path / "new", known, *more], out=tmp_path / "out",
                              say=lambda line: None, fold=first)
   assert np.isfinite(found["somebody"]["score"])
-  expected, = (one["scores"]["v3"] for one in results["replicas"] if "v3" in one["scores"])
-  if "v3" in results["replicas"][0]["scores"]:
-    np.testing.assert_allclose(found["v3"]["score"], expected, rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(found["v3"]["score"], expected, rtol=1e-5, atol=1e-6)
   rate = 30 if kind == "txt" else recordings.HERTZ
   for line in found["somebody"]["attention"].values():
     assert line["end"][-1] == pytest.approx(100 / rate, abs=0.11)                     # half a new row, of five a second

@@ -1,7 +1,7 @@
 """Two processes on one machine, as two hosts without accelerators: they train as one, and stop, die and go on as one.
 
 A start costs seconds, so one run is interrupted again and again, and the pair that ends it trains other systems, too.
-Every system is compiled three times; all but one, and a process that is silent but not gone, are left to `-m slow`.
+Every system is compiled three times; three of them, two that are killed at once, and a process that is silent but not gone, are left to `-m slow`.
 """
 
 import json
@@ -138,18 +138,33 @@ def check_like_one(folder, systems):
 def test_two_processes(pair, tmp_path, quick_compile):
   interrupted, whole = tmp_path / "interrupted", tmp_path / "host0" / "pros_cons"
   lost = interrupt(pair, interrupted)
-  out = train_together(pair, tmp_path, ("pros_cons",), command("pros_cons", interrupted))
+  out = train_together(pair, tmp_path, ("core", "pros_cons"), command("pros_cons", interrupted))
   assert int(re.search(r"resumed from step (\d+)", out)[1]) >= lost
   assert results(interrupted)["params_sha256"] == results(whole)["params_sha256"]
   assert [entry["loss"] for entry in lines(interrupted)] == [entry["loss"] for entry in lines(whole)]
-  check_like_one(tmp_path, ("pros_cons",))
+  check_like_one(tmp_path, ("core", "pros_cons"))
 
 
 @pytest.mark.slow
 def test_two_processes_of_the_other_systems(pair, tmp_path, quick_compile):
-  systems = "core", "spatial_attention", "action_net", "skilldiff"
+  systems = "spatial_attention", "action_net", "skilldiff"
   train_together(pair, tmp_path, systems)
   check_like_one(tmp_path, systems)
+
+
+@pytest.mark.slow
+def test_both_are_killed_at_once(pair, tmp_path):
+  """Also process 0, which leaves the lock of the folder behind."""
+  begin = lambda: pair("-m", "jaxskill.main", *command("pros_cons", tmp_path))
+  both = begin()
+  saved = reach(0, tmp_path, both)
+  for process in both:
+    process.kill()
+  for process in both:
+    finish(process)
+  (code, out, err), (other_code, _, other_err) = map(finish, begin())
+  assert (code, other_code) == (0, 0), err + other_err
+  assert int(re.search(r"resumed from step (\d+)", out)[1]) >= saved
 
 
 @pytest.mark.slow

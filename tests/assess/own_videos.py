@@ -1,5 +1,6 @@
 """Small trained runs of every system, and their features as a user would save them; made once for all tests."""
 
+import contextlib
 import functools
 import json
 import os
@@ -11,8 +12,8 @@ import time
 import numpy as np
 
 from jaxskill import assess, data, train
-from jaxskill.training import finished_run
-from tests.conftest import CACHE, small_config
+from jaxskill.training import finished_run, locks
+from tests.conftest import RUNS, small_config
 
 SYSTEMS = dict(
     pros_cons={}, core={"model.num_leaves": 4}, skilldiff={"model.segments": 3, "model.width": 6, "model.head_hidden": 4, "model.bandwidth": 7},
@@ -64,20 +65,20 @@ def changed(folder, about=lambda about: about, **arrays):
 
 
 def train_once(config, workdir, dataset):
-  """Trains, or waits for the worker that does; after one that failed, tries again."""
-  ended = workdir.with_suffix(".ended")
+  """Trains, or waits for the worker that does; where that one fails or dies, tries again."""
+  workdir.parent.mkdir(parents=True, exist_ok=True)
+  ended, lock = workdir.with_suffix(".ended"), workdir.with_suffix(".lock")
   while not ended.exists():
-    try:
-      workdir.mkdir(parents=True)
-    except FileExistsError:
-      time.sleep(0.05)
-      continue
-    try:
-      train.run(config, workdir, dataset)
-    except BaseException:
-      shutil.rmtree(workdir)
-      raise
-    ended.touch()
+    with contextlib.ExitStack() as held:
+      try:
+        held.enter_context(locks.hold(lock, "worker", "wait", print))
+      except ValueError:                      # held by another one, and let go when it dies, however it dies
+        time.sleep(0.05)
+        continue
+      if not ended.exists():
+        shutil.rmtree(workdir, ignore_errors=True)
+        train.run(config, workdir, dataset)
+        ended.touch()
 
 
 @functools.cache
@@ -89,5 +90,5 @@ def _folder():
 def trained(system):
   """The `Run` of a system."""
   folder = pathlib.Path(_folder().name) / system
-  folder.mkdir()
-  return Run(pathlib.Path(os.environ[CACHE]) / "runs" / system, folder, system)
+  folder.mkdir(exist_ok=True)
+  return Run(pathlib.Path(os.environ.get(RUNS) or folder) / f"{system}_run", folder, system)

@@ -19,7 +19,6 @@ def test_flops_are_those_of_the_published_networks():
   assert np.isclose(benchmark.flops(benchmark.CASES["resnet101-448"]), 4 * 2 * 7.8e9, rtol=0.01)
 
 
-@pytest.mark.slow
 def test_command_line_measures_all_contenders(tmp_path, capsys, monkeypatch):
   monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")      # of the processes that it starts
   for name, value in dict(ROUND_S=0.0, DECODED_S=1, PEAK=(64, 64, 64)).items():

@@ -9,8 +9,7 @@ import pytest
 from jaxskill.benchmark import soft_dtw as benchmark
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("shapes", [[(2, 5)], [(2, 5), (4, 3)]])
+@pytest.mark.parametrize("shapes", [[(2, 5)], pytest.param([(2, 5), (4, 3)], marks=pytest.mark.slow)])
 def test_command_line_measures_and_checks_all_contenders(tmp_path, capsys, monkeypatch, shapes):
   real = importlib.util.find_spec
   monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ott" else real(name))

@@ -117,7 +117,6 @@ def test_command_line(capsys, tmp_path, monkeypatch):
   assert "spatial_attention, shape tiny" in said
 
 
-@pytest.mark.slow
 def test_a_form_that_is_too_slow_is_stopped_and_named(monkeypatch, capsys):
   """And the others are measured."""
   monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")

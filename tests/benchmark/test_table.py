@@ -34,7 +34,6 @@ def test_every_way_trains_each_model_once():
   assert [len(programs) for programs in table.ways(TASKS, (0, 1)).values()] == [1, 2, 6]
 
 
-@pytest.mark.slow
 def test_all_ways_end_with_the_same_models(quick_compile):
   config, _ = cli.read_config(CONFIG, ["--config.train.learning_rate=1e-3"])
   config = configure(config, "float32", pros_cons.SHAPES["tiny"], None)

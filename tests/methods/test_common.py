@@ -66,11 +66,12 @@ def variants(slow):
                                              for variant in VARIANTS], indirect=True)
 
 
+SOME = "core", "pros_cons", "skilldiff"           # dot products, two phases, and a recurrence
 OTHERS = [variant for variant in VARIANTS if variant not in QUICK_VARIANTS]
 most_methods = pytest.mark.parametrize("method", [
     either(method in COMPETITORS, method, name=method) for method in METHODS])
 most_variants = variants(slow=OTHERS)
-two_variants = variants(slow=OTHERS + [variant for variant in QUICK_VARIANTS if variant[0] not in ("core", "pros_cons")])
+some_variants = variants(slow=OTHERS + [variant for variant in QUICK_VARIANTS if variant[0] not in SOME])
 every_form = pytest.mark.parametrize("variant, form", [
     either(variant in OTHERS or form == "padded, streamed to eight" and variant[0] != "core", variant, form,
            name="-".join((*variant, form))) for variant in VARIANTS for form in FORMS], indirect=["variant"])
@@ -274,7 +275,7 @@ def test_one_result_however_it_is_computed(variant, form):
     other.assess(everything=True)
 
 
-@two_variants
+@some_variants
 def test_a_replica_equals_a_run_of_its_own(variant):
   """Folds of unequal size, seeds, criteria: each trains as if it were alone."""
   together = variant.trainer
@@ -307,7 +308,7 @@ def test_lowers_for_accelerators(method, dtype, monkeypatch):
     assert ("bf16" in text) == (dtype == "bfloat16"), platform
 
 
-@two_variants
+@some_variants
 def test_gradients_in_bfloat16(variant, monkeypatch):
   """The first gradients of every parameter are near those in float32, and not the same.
 

@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from jaxskill import data, train
 from jaxskill.data import exemplars
@@ -58,6 +59,19 @@ def test_groups_are_counted_as_training_assigns_them(finished):
   np.testing.assert_allclose(counted, 1 / 8, atol=0.002)
   assert equal[0] == pytest.approx(np.mean(differences <= edges[1])) and equal.sum() == pytest.approx(1)
   assert set(figures_core.groups({"row": finished}, None)) == {"groups"}
+
+
+def test_answers_are_drawn(finished):
+  """Of the test videos, by the first replica and by all of them."""
+  row, test = {"row": finished}, finished.trainer.dataset.folds[0].test_videos
+  true, said = finished.trainer.dataset.score[test], finished.assessments.score[:, test]
+  axes = figures_core.scatter(row, None)["scatter"].axes[0]
+  assert axes.get_title() == f"row: Spearman {stats.spearmanr(said[0], true).statistic:.3f}"
+  np.testing.assert_allclose(axes.collections[0].get_offsets(), np.stack([true, said[0]], axis=1))
+  steps, = figures_core.cumulative(row, None)["cumulative"].axes[0].get_lines()
+  assert steps.get_label() == "row, 2 models" and steps.get_ydata()[-1] == 100
+  np.testing.assert_allclose(steps.get_xdata()[1:-1], np.sort(np.abs(said - true).ravel()), rtol=1e-5)
+  assert set(figures_core.pairs(row, None)) == {"pair_of_large_difference", "pair_of_small_difference"}
 
 
 def test_simulated_performances_are_drawn(finished):

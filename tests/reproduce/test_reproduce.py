@@ -70,7 +70,7 @@ def few_rows(paper):
 
 
 @pytest.mark.parametrize("paper, every_row", [
-    pytest.param(paper, every, marks=[pytest.mark.slow] * (every or paper not in ("pros_cons", "skilldiff")))
+    pytest.param(paper, every, marks=[pytest.mark.slow] * every)
     for paper in PAPERS for every in (False, True)])
 def test_every_entry_and_claim_of_a_paper(paper, every_row, tmp_path, monkeypatch, quick_training, narrow):
   """In one folder: what two entries train alike is trained once."""
@@ -219,8 +219,8 @@ def _tables_of_data_sets(every_column):
   return found
 
 
-# Columns are folds and criteria, and where it is slow tasks and tasks of maps too; how other labels train, is also in test_main*.py.
-OF_EVERY_KIND = "jigsaws", "fis_v", *NO_LABELS
+# Columns are tasks, tasks of maps, folds, and criteria; how other labels train, is also in test_main*.py.
+OF_EVERY_KIND = "best", "epic_skills spatial_attention", "jigsaws", "fis_v", *NO_LABELS
 
 
 @pytest.mark.parametrize("options, every_column", [

@@ -13,7 +13,6 @@ _FILE, _QUALITY = _FOLDER / "kinect_all_T32_f16.npz", _FOLDER / "vicon_m01_angle
 pytestmark = pytest.mark.skipif(not (_FILE.exists() and _QUALITY.exists()), reason=f"UI-PRMD is not at {_FOLDER}")
 
 
-@pytest.mark.slow
 def test_one_movement_by_subject(tmp_path, monkeypatch):
   monkeypatch.setenv("XLA_FLAGS", " ".join(FLAGS))           # of the process that trains: a device, and quick steps
   with np.load(_FILE) as archive:

@@ -313,8 +313,8 @@ def test_narrow_and_streaming_steps(load_config, make_dataset, quick_compile):
       np.testing.assert_allclose(trainer.assess()[0], scores, atol=1e-3)
 
 
-@pytest.mark.slow      # quickly of other configs in methods/test_common.py
-def test_a_replica_equals_a_run_of_its_own(load_config, make_dataset, quick_compile):
+@pytest.mark.parametrize("some", [(0, 6), pytest.param((3, 5), marks=pytest.mark.slow)])       # each value of each choice
+def test_a_replica_equals_a_run_of_its_own(load_config, make_dataset, quick_compile, some):
   """Folds of 28 and 10 pairs, two seeds, two rows of loss weights: eight replicas, eight runs."""
   folds = ((range(8), (8, 9, 10)), ((4, 5, 7, 9, 10), (0, 1)))
   rows = (("all", {}), ("no disparity", {"disparity": 0.0, "diversity": 1.0}))
@@ -327,7 +327,7 @@ def test_a_replica_equals_a_run_of_its_own(load_config, make_dataset, quick_comp
   assert len(together.replicas) == 8 and together.tables.count.tolist() == [28, 28, 10, 10] * 2
   assert together.total == 12 and together.tables.steps.tolist() == [12, 12, 6, 6] * 2
   scores = together.assess()[0]
-  for i in (0, 3, 5, 6):     # each value of each choice twice
+  for i in some:
     replica = together.replicas[i]
     config = load_config(changes=changes | {"seeds": (replica.seed,)})
     with config.unlocked():
