@@ -27,6 +27,7 @@ import pytest
 
 from jaxskill import files, measured
 from jaxskill.data import Fold, SkillDataset
+from tests import cores
 from tests.places import GOLDEN, POSE
 
 MALLOC_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
@@ -44,6 +45,9 @@ def pytest_configure(config):
                           "whose name holds no word of `without`; the test gets it as `golden_name`")
   if "not gpu" in config.option.markexpr and not os.environ.get("JAX_PLATFORMS"):
     jax.config.update("jax_platforms", "cpu")
+  worker = getattr(config, "workerinput", {})
+  if int(worker.get("workercount", 0)) > 1:
+    cores.take_one(int(worker["workerid"].removeprefix("gw")))
   # Many tests compile the same program again. The cache must be there before the first compilation.
   if not hasattr(config, "workerinput"):            # workers of pytest-xdist inherit it
     for name, kind in ((CACHE, "cache"), (RUNS, "runs")):
@@ -94,16 +98,9 @@ def golden_names(pattern, without=()):
   return [name for name in found if not any(word in name for word in without)] or [pattern]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def release_memory():
-  """Compiled programs would otherwise stay to the end of a worker, gigabytes of them; those that come again are on disk."""
-  yield
-  release()
-
-
 @pytest.fixture(autouse=True)
-def release_much_memory():
-  """The same where tests have gathered much since it was done last."""
+def release_memory():
+  """Lets compiled programs go where tests have gathered much; those that come again are on disk."""
   yield
   if resident() > MOST["bytes"]:
     release()

@@ -1,7 +1,8 @@
 """Two processes on one machine, as two hosts without accelerators: they train as one, and stop, die and go on as one.
 
-A start costs seconds, so one run is interrupted again and again, and the pair that ends it trains other systems, too.
-Every system is compiled three times; three of them, two that are killed at once, and a process that is silent but not gone, are left to `-m slow`.
+A start costs seconds, so one run is interrupted again and again, and the pair that ends it trains another method, too.
+Every method is compiled three times: one of pairs that compiles quickly and one with exemplars stand for all. The other
+systems, two that are killed at once, and a process that is silent but not gone, are left to `-m slow`.
 """
 
 import json
@@ -16,11 +17,12 @@ import numpy as np
 import pytest
 
 from jaxskill import cli, train
-from tests import commands
+from tests import commands, cores
 from tests.places import REPO
 
 FEW = ["--config.plots=False", "--config.train.dtype=float32", "--config.train.eval_steps=100"]
 BRIEF = [*FEW, "--config.train.checkpoint_steps=100"]
+PAIRS = "whos_better"              # a method of pairs that compiles quickly
 LONG = [*FEW, "--config.train.epochs=15", "--config.train.checkpoint_steps=16"]           # 150 steps
 ALL = """
 import json, os, sys
@@ -44,8 +46,9 @@ def pair(tmp_path, without_torch):
       address = f"localhost:{free.getsockname()[1]}"
     for number in "01":
       told = dict(JAX_COORDINATOR_ADDRESS=address, JAX_NUM_PROCESSES="2", JAX_PROCESS_ID=number)
-      started.append(subprocess.Popen([sys.executable, *map(str, arguments)], cwd=REPO, env=kept | told, text=True,
-                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+      with cores.every_one():
+        started.append(subprocess.Popen([sys.executable, *map(str, arguments)], cwd=REPO, env=kept | told, text=True,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE))
     return started[-2:]
 
   yield pair
@@ -86,7 +89,7 @@ def reach(step, workdir, processes):
 
 def interrupt(pair, workdir):
   """Trains by the command line, twice to a sudden end, and sees what is said each time."""
-  begin = lambda: pair("-m", "jaxskill.main", *command("pros_cons", workdir))
+  begin = lambda: pair("-m", "jaxskill.main", *command(PAIRS, workdir))
   both = begin()
   reach(0, workdir, both)
   both[1].send_signal(signal.SIGTERM)
@@ -108,7 +111,7 @@ def interrupt(pair, workdir):
 
 
 def command(system, workdir):
-  changes = LONG if system == "pros_cons" else BRIEF
+  changes = LONG if system == PAIRS else BRIEF
   return ["--config", f"configs/{system}.py:tiny", *changes, "--workdir", str(workdir)]
 
 
@@ -136,18 +139,18 @@ def check_like_one(folder, systems):
 
 
 def test_two_processes(pair, tmp_path, quick_compile):
-  interrupted, whole = tmp_path / "interrupted", tmp_path / "host0" / "pros_cons"
+  interrupted, whole = tmp_path / "interrupted", tmp_path / "host0" / PAIRS
   lost = interrupt(pair, interrupted)
-  out = train_together(pair, tmp_path, ("core", "pros_cons"), command("pros_cons", interrupted))
+  out = train_together(pair, tmp_path, ("core", PAIRS), command(PAIRS, interrupted))
   assert int(re.search(r"resumed from step (\d+)", out)[1]) >= lost
   assert results(interrupted)["params_sha256"] == results(whole)["params_sha256"]
   assert [entry["loss"] for entry in lines(interrupted)] == [entry["loss"] for entry in lines(whole)]
-  check_like_one(tmp_path, ("core", "pros_cons"))
+  check_like_one(tmp_path, ("core", PAIRS))
 
 
 @pytest.mark.slow
 def test_two_processes_of_the_other_systems(pair, tmp_path, quick_compile):
-  systems = "spatial_attention", "action_net", "skilldiff"
+  systems = "pros_cons", "spatial_attention", "action_net", "skilldiff"
   train_together(pair, tmp_path, systems)
   check_like_one(tmp_path, systems)
 
@@ -155,7 +158,7 @@ def test_two_processes_of_the_other_systems(pair, tmp_path, quick_compile):
 @pytest.mark.slow
 def test_both_are_killed_at_once(pair, tmp_path):
   """Also process 0, which leaves the lock of the folder behind."""
-  begin = lambda: pair("-m", "jaxskill.main", *command("pros_cons", tmp_path))
+  begin = lambda: pair("-m", "jaxskill.main", *command(PAIRS, tmp_path))
   both = begin()
   saved = reach(0, tmp_path, both)
   for process in both:
@@ -172,7 +175,7 @@ def test_both_are_killed_at_once(pair, tmp_path):
 @pytest.mark.parametrize("silent", [0, 1])
 def test_silent_process_ends_the_other(pair, tmp_path, silent):
   """As behind a broken network: its connections stay, and only its signs of life are missing."""
-  both = pair("-m", "jaxskill.main", *command("pros_cons", tmp_path))
+  both = pair("-m", "jaxskill.main", *command(PAIRS, tmp_path))
   reach(0, tmp_path, both)
   both[silent].send_signal(signal.SIGSTOP)
   begun = time.monotonic()

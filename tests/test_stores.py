@@ -58,7 +58,7 @@ def test_a_run_on_a_store_that_was_killed_goes_on_as_one_on_a_disk(load_config, 
     monkeypatch.setattr(module, "Parallel", lambda *_: Parallel(1))
   monkeypatch.setattr(leases, "BEAT", 0.05)
   monkeypatch.setattr(leases, "AGE", 0.5)
-  config = load_config(changes={"train.eval_steps": 8, "train.checkpoint_steps": 8, "train.epochs": 6})
+  config = load_config("whos_better", changes={"train.eval_steps": 8, "train.checkpoint_steps": 8, "train.epochs": 6})
   whole = train.run(config, tmp_path / "whole")
   killed(monkeypatch, config, store, 12)
   logged = entries(store["bucket/runs/one/metrics.jsonl"].decode())

@@ -151,6 +151,7 @@ def test_joins_on_tpus_of_gke(join, libtpu, metadata, environment, expected):
   assert set(metadata.asked) <= {"tpu-env"}            # by JAX, for slices
 
 
+@pytest.mark.filterwarnings("ignore:Kubernetes environment detected:UserWarning")       # what JAX says beside our words
 @pytest.mark.parametrize("environment,message", REFUSED.values(), ids=REFUSED)
 def test_refuses_to_train_alone(join, environment, message):
   with pytest.raises(ValueError, match=message):

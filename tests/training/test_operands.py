@@ -67,7 +67,7 @@ def test_processors_of_one_name_with_other_instructions_are_other_kinds(monkeypa
 
 
 def test_a_run_records_its_type_and_keeps_it(machine, load_config, quick_training, tmp_path, capsys):
-  config = load_config(changes={"train.epochs": 1})
+  config = load_config("whos_better", changes={"train.epochs": 1})
   machine(2.5)
   found = train.run(config, tmp_path / "run")
   assert found["config"]["train"]["dtype"] == "bfloat16" and "operands of products: bfloat16" in capsys.readouterr().out

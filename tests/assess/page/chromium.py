@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from tests import cores
+
 PATIENCE = 30.0       # seconds until something has happened, however busy the machine
 
 
@@ -34,7 +36,8 @@ def start():
                "--disable-background-networking", "--no-first-run", "--disable-extensions", "--hide-scrollbars"):
     options.add_argument(word)
   options.set_capability("goog:loggingPrefs", dict(browser="ALL", performance="ALL"))
-  return webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
+  with cores.every_one():
+    return webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
 
 
 def until(browser, script):
