@@ -98,9 +98,17 @@ def golden_names(pattern, without=()):
   return [name for name in found if not any(word in name for word in without)] or [pattern]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def release_memory():
-  """Lets compiled programs go where tests have gathered much; those that come again are on disk."""
+  """Lets compiled programs go, which would stay to the end of a worker; those that come again are on disk."""
+  yield
+  if resident() > 2 * ROOM:
+    release()
+
+
+@pytest.fixture(autouse=True)
+def release_much_memory():
+  """The same where tests of one file have gathered much since it was done last."""
   yield
   if resident() > MOST["bytes"]:
     release()
