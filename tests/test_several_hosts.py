@@ -1,8 +1,8 @@
 """Two processes on one machine, as two hosts without accelerators: they train as one, and stop, die and go on as one.
 
 A start costs seconds, so one run is interrupted again and again, and the pair that ends it trains another method, too.
-Every method is compiled three times: one of pairs that compiles quickly and one with exemplars stand for all. The other
-systems, two that are killed at once, and a process that is silent but not gone, are left to `-m slow`.
+Every method is compiled three times, so two stand for all: one of pairs, which compiles quickly, and one with exemplars.
+The other systems, two that are killed at once, and a process that is silent but not gone, are left to `-m slow`.
 """
 
 import json
@@ -23,7 +23,7 @@ from tests.places import REPO
 FEW = ["--config.plots=False", "--config.train.dtype=float32", "--config.train.eval_steps=100"]
 BRIEF = [*FEW, "--config.train.checkpoint_steps=100"]
 PAIRS = "whos_better"              # a method of pairs that compiles quickly
-LONG = [*FEW, "--config.train.epochs=15", "--config.train.checkpoint_steps=16"]           # 150 steps
+LONG = [*FEW, "--config.train.epochs=30", "--config.train.checkpoint_steps=16"]           # 300 steps
 ALL = """
 import json, os, sys
 from jaxskill.main import main
@@ -111,7 +111,7 @@ def interrupt(pair, workdir):
 
 
 def command(system, workdir):
-  changes = LONG if system == PAIRS else BRIEF
+  changes = LONG if system in (PAIRS, "pros_cons") else BRIEF
   return ["--config", f"configs/{system}.py:tiny", *changes, "--workdir", str(workdir)]
 
 
@@ -157,8 +157,8 @@ def test_two_processes_of_the_other_systems(pair, tmp_path, quick_compile):
 
 @pytest.mark.slow
 def test_both_are_killed_at_once(pair, tmp_path):
-  """Also process 0, which leaves the lock of the folder behind."""
-  begin = lambda: pair("-m", "jaxskill.main", *command(PAIRS, tmp_path))
+  """Also process 0, which leaves the lock of the folder behind; training of two phases in turn."""
+  begin = lambda: pair("-m", "jaxskill.main", *command("pros_cons", tmp_path))
   both = begin()
   saved = reach(0, tmp_path, both)
   for process in both:

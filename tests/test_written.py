@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from jaxskill import files, written
+from tests import cores
 from tests.places import REPO
 
 
@@ -115,7 +116,8 @@ def test_two_commands_write_into_one_folder(tmp_path):
   code = ("import pathlib, sys\nfrom jaxskill import written\nfor turn in range(30):\n"
           "  written.Record(pathlib.Path(sys.argv[1])).write_text(f'{sys.argv[2]}{turn}', sys.argv[2])\n"
           "  written.Record(pathlib.Path(sys.argv[1])).write_text('shared', f'{sys.argv[2]}{turn}')\n")
-  running = [subprocess.Popen([sys.executable, "-c", code, tmp_path, name], cwd=REPO) for name in "xy"]
+  with cores.every_one():
+    running = [subprocess.Popen([sys.executable, "-c", code, tmp_path, name], cwd=REPO) for name in "xy"]
   assert [process.wait(120) for process in running] == [0, 0]
   record = written.Record(tmp_path)
   assert all(record.is_ours(path.name) for path in tmp_path.glob("[!.]*")) and len(list(tmp_path.iterdir())) == 65

@@ -19,6 +19,7 @@ from jaxskill.data.dataset import SIMULATED_NOTE
 from jaxskill.data.user import extraction_note
 from jaxskill.extract import feature_files, folder, kinds, local, shards
 from jaxskill.training import locks
+from tests import cores
 from tests.extract import pictures, slow_decoding
 from tests.places import REPO
 
@@ -325,7 +326,8 @@ def test_two_processes_into_one_folder_one_of_them_killed(tmp_path, run):
   def process(*shard):
     command = [sys.executable, "-m", "tests.extract.pictures", tmp_path / "videos", out, *shard]
     return subprocess.Popen(command, cwd=REPO, start_new_session=True)
-  one, other = process("0/2", "hang"), process("1/2")
+  with cores.every_one():
+    one, other = process("0/2", "hang"), process("1/2")
   try:
     while not (out / "extraction.0-of-2.json").exists() or not noted(out, "extraction.0-of-2.json")["videos"]:
       assert one.poll() is None

@@ -19,6 +19,7 @@ import optax
 import pytest
 
 from jaxskill.training import checkpoints
+from tests import cores
 from tests.places import REPO
 from tests.processes import running
 
@@ -367,8 +368,9 @@ def test_two_processes(tmp_path):
     port = free.getsockname()[1]
   (tmp_path / "1").touch()   # process 1 could not write if it tried
   env = {**os.environ, "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo"}
-  runs = [subprocess.Popen([sys.executable, "-c", PROCESS, str(port), str(rank), str(tmp_path)], cwd=REPO, env=env,
-                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for rank in range(2)]
+  with cores.every_one():
+    runs = [subprocess.Popen([sys.executable, "-c", PROCESS, str(port), str(rank), str(tmp_path)], cwd=REPO, env=env,
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for rank in range(2)]
   try:
     outputs = [run.communicate(timeout=50)[0] for run in runs]
   finally:
