@@ -1,8 +1,9 @@
 """Two processes on one machine, as two hosts without accelerators: they train as one, and stop, die and go on as one.
 
 A start costs seconds, so one run is interrupted again and again, and the pair that ends it trains another method, too.
-Every method is compiled three times, so two stand for all: one of pairs, which compiles quickly, and one with exemplars.
-The other systems, two that are killed at once, and a process that is silent but not gone, are left to `-m slow`.
+Every method is compiled three times, so two stand for all: one of pairs, which compiles quickly, and one with
+exemplars. The other systems, two that are killed at once, and a process that is silent but not gone, are left to
+`-m slow`.
 """
 
 import json
@@ -87,10 +88,14 @@ def reach(step, workdir, processes):
   return newest(workdir)
 
 
+def begin(pair, system, workdir):
+  """Starts a training, or goes on with it."""
+  return pair("-m", "jaxskill.main", *command(system, workdir))
+
+
 def interrupt(pair, workdir):
   """Trains by the command line, twice to a sudden end, and sees what is said each time."""
-  begin = lambda: pair("-m", "jaxskill.main", *command(PAIRS, workdir))
-  both = begin()
+  both = begin(pair, PAIRS, workdir)
   reach(0, workdir, both)
   both[1].send_signal(signal.SIGTERM)
   (code, out, err), (other_code, other_out, other_err) = map(finish, both)
@@ -98,7 +103,7 @@ def interrupt(pair, workdir):
   stopped = int(re.search(r"stopped by a signal at step (\d+)", out)[1])
   assert stopped == newest(workdir) and "on 2 cpu devices of 2 hosts" in out and "hosts" not in other_out
 
-  both = begin()
+  both = begin(pair, PAIRS, workdir)
   lost = reach(stopped, workdir, both)
   both[1].kill()
   begun = time.monotonic()
@@ -158,14 +163,13 @@ def test_two_processes_of_the_other_systems(pair, tmp_path, quick_compile):
 @pytest.mark.slow
 def test_both_are_killed_at_once(pair, tmp_path):
   """Also process 0, which leaves the lock of the folder behind; training of two phases in turn."""
-  begin = lambda: pair("-m", "jaxskill.main", *command("pros_cons", tmp_path))
-  both = begin()
+  both = begin(pair, "pros_cons", tmp_path)
   saved = reach(0, tmp_path, both)
   for process in both:
     process.kill()
   for process in both:
     finish(process)
-  (code, out, err), (other_code, _, other_err) = map(finish, begin())
+  (code, out, err), (other_code, _, other_err) = map(finish, begin(pair, "pros_cons", tmp_path))
   assert (code, other_code) == (0, 0), err + other_err
   assert int(re.search(r"resumed from step (\d+)", out)[1]) >= saved
 
@@ -175,7 +179,7 @@ def test_both_are_killed_at_once(pair, tmp_path):
 @pytest.mark.parametrize("silent", [0, 1])
 def test_silent_process_ends_the_other(pair, tmp_path, silent):
   """As behind a broken network: its connections stay, and only its signs of life are missing."""
-  both = pair("-m", "jaxskill.main", *command(PAIRS, tmp_path))
+  both = begin(pair, PAIRS, tmp_path)
   reach(0, tmp_path, both)
   both[silent].send_signal(signal.SIGSTOP)
   begun = time.monotonic()
