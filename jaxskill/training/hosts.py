@@ -35,6 +35,7 @@ _METADATA_SECONDS = 2.0
 _JOIN_SECONDS = 300                # that JAX waits for the others to start
 _END_SECONDS = 24 * 3600           # that JAX waits at the end for the process that writes; one that dies is noticed
 _GRACE = 5.0                       # seconds that a process which failed waits for the others to end, too
+_STATUS = re.compile(r"(UNKNOWN|INTERNAL|UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED|FAILED_PRECONDITION): ")
 _BY_HAND = ("set JAX_COORDINATOR_ADDRESS (host:port of the first process), JAX_NUM_PROCESSES and JAX_PROCESS_ID for "
             "each process, or JAX_NUM_PROCESSES=1 if this one is to train alone")
 
@@ -59,12 +60,18 @@ def joined() -> Iterator[None]:
       timer = threading.Timer(_GRACE, os._exit, (2,))
       timer.daemon = True
       timer.start()
-      if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+      if _of_devices(error) and "RESOURCE_EXHAUSTED" not in str(error):
         raise ConnectionError(
             f"process {jax.process_index()} of {jax.process_count()} cannot go on, most likely because another one has "
             "ended: see what that one said. The same command for all of them goes on from the last checkpoint. "
             f"JAX says: {str(error)[:500]}") from error
     raise
+
+
+def _of_devices(error: Exception) -> bool:
+  """Returns whether computing has failed, and not our own code: some calls of JAX say so by a `ValueError`."""
+  return isinstance(error, jax.errors.JaxRuntimeError) or isinstance(error, ValueError) and bool(
+      _STATUS.match(str(error)))
 
 
 def _join() -> None:
