@@ -325,3 +325,37 @@ def test_overrides_in_both_forms_and_other_words():
     with pytest.raises(SystemExit) as end:
       cli.parse(parser, ["--config", "c.py", *wrong])
     assert end.value.code == 2
+
+
+KEEPS = """
+import concurrent.futures, multiprocessing, os, resource, sys
+import numpy as np
+from jaxskill import cli
+
+def faults(times):
+  return [taken() for _ in range(times)][-1]
+
+def taken():
+  before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+  np.ones(25_000_000, np.float32)
+  return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+if __name__ == "__main__":
+  with cli.command():
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+      print(threads.submit(faults, 3).result())
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as processes:
+      print(processes.submit(faults, 3).result())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux") or "glibc" not in os.confstr("CS_GNU_LIBC_VERSION"),
+                    reason="the C library is another")
+@pytest.mark.parametrize("said", [{}, {"MALLOC_MMAP_MAX_": "65536"}, {"GLIBC_TUNABLES": "glibc.malloc.mmap_max=65536"}])
+def test_freed_memory_is_used_again_unless_the_environment_says_otherwise(said, tmp_path):
+  (tmp_path / "keeps.py").write_text(KEEPS)
+  kept = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+  done = subprocess.run([sys.executable, str(tmp_path / "keeps.py")], env=kept | {"PYTHONPATH": str(REPO)} | said,
+                        capture_output=True, text=True, timeout=60, check=True)
+  pages = [int(line) for line in done.stdout.split()]      # that are cleared for 100 MB, in a thread and in a process
+  assert len(pages) == 2 and (min(pages) > 100 if said else max(pages) < 50), pages
