@@ -116,7 +116,9 @@ def test_fewer_exemplars_than_asked_for_are_counted(simulated):
   assert few > 0 and f"{few} test video(s) had fewer exemplars than were asked for; all that there are voted" in out
 
 
+@pytest.mark.slow
 def test_run_started_again_prints_the_same_table(here, simulated):
+  """One of pairs does so quickly, in test_main.py."""
   workdir, out = simulated
   before = results(workdir)
   code, again, err = here("configs/core.py", *SIMULATED, *TRAINED, "--workdir", workdir)
@@ -184,7 +186,7 @@ def test_mtl_aqa(here, tmp_path):
 TABLE = """
 from jaxskill.cli import beside
 
-ROWS = "regression MLP", "MLP with exemplars", "CoRe + GART"
+ROWS = "regression MLP", "MLP with exemplars"
 
 def get_config():
   config = beside({beside!r}, "core_ablations").get_config()
@@ -200,14 +202,14 @@ def test_table_of_the_paper(here, tmp_path):
   code, out, err = here(config, *SIMULATED, "--config.train.epochs=3", "--config.plots=False", "--workdir", workdir)
   assert code == 0, err
   table, saved = table_of(out), json.loads((workdir / "table.json").read_text())
-  rows = ["regression MLP", "MLP with exemplars", "CoRe + GART"]
+  rows = ["regression MLP", "MLP with exemplars"]
   machines = [f"baseline: linear SVR on {pooled} features" for pooled in ("mean", "max")]
   assert list(table) == [*rows, *BASELINES, *machines]
   assert_every_printed_number_is_saved(table, saved["rows"])
   assert (workdir / "table.txt").read_text().strip() in out
   assert table["regression MLP"]["± over draws"] == "-"
   assert table["MLP with exemplars"]["± over draws"] != "-"
-  for folder in ("regression_MLP", "CoRe___GART"):
+  for folder in ("regression_MLP", "MLP_with_exemplars"):
     assert {r["seed"] for r in results(workdir / folder)["replicas"]} == {0, 1}
 
 
@@ -277,6 +279,7 @@ def test_skilldiff_table(load_config):
     train.check(group)
 
 
+@pytest.mark.slow
 def test_loss_weights_of_skilldiff_are_those_of_the_row(load_config, quick_training, tmp_path):
   config = load_config("skilldiff_ablations", changes={
       "data.simulated.num_videos": 30, "train.epochs": 1, "seeds": (0,), "plots": False, "model.exemplars.count": 2,
