@@ -388,7 +388,8 @@ def test_spatial_attention_on_own_maps(here, tmp_path):
 
 def test_not_finite_loss_stops_with_the_step_and_leaves_the_last_checkpoint(here, tmp_path):
   workdir = tmp_path / "run"
-  code, out, err = here(CONFIG, *SIMULATED, "--config.train.learning_rate=1e38", "--workdir", workdir)
+  code, out, err = here("configs/whos_better.py", *SIMULATED, "--config.seeds=(0,)", "--config.train.learning_rate=1e38",
+                        "--workdir", workdir)
   assert code == 2, err
   message = re.search(r"jaxskill: the loss is not finite at step (\d+) \(fold simulated, seed 0\)", err)
   assert message and 1 < int(message[1]) <= 8

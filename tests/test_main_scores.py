@@ -339,13 +339,14 @@ def test_bad_labels_are_one_message(here, tmp_path):
   assert len(err.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name,options,rows", [
-    ("AQA-7", "aqa7", ["skilldiff"]),
-    pytest.param("Fis-V_and_MIT-Skate", "fis_v", ["tes", "pcs"], marks=pytest.mark.slow)])
+    ("AQA-7", "aqa7", ["skilldiff"]), ("Fis-V_and_MIT-Skate", "fis_v", ["tes", "pcs"])])
 def test_skilldiff_on_published_labels(load_config, quick_training, tmp_path, name, options, rows):
   """Six classes are six folds with ranges and references of their own; two criteria have their own best videos.
 
-  The two criteria are trained in reproduce/test_reproduce.py, too.
+  The two criteria are trained in reproduce/test_reproduce.py, too, and folds with references of their own in
+  test_small_data.py.
   """
   labels = SHARED / "data" / "annotations" / name
   if not labels.is_dir():
@@ -379,8 +380,8 @@ def test_skilldiff_on_published_pairs(load_config, quick_training, tmp_path, nam
     assert {r.rpartition("/")[0] == video.rpartition("/")[0] for video, references in replica["alignment"].items() for r in references} == {True}
 
 
-@pytest.mark.parametrize("name,options,task,folds", [("AQA-7", "aqa7,official", "gym_vault", 1),
-                                                     ("JIGSAWS", "jigsaws", "suturing", 4)])
+@pytest.mark.parametrize("name,options,task,folds", [
+    ("AQA-7", "aqa7,official", "gym_vault", 1), pytest.param("JIGSAWS", "jigsaws", "suturing", 4, marks=pytest.mark.slow)])
 def test_published_labels(load_config, quick_training, tmp_path, name, options, task, folds):
   labels = SHARED / "data" / "annotations" / name
   if not labels.is_dir():
@@ -389,7 +390,7 @@ def test_published_labels(load_config, quick_training, tmp_path, name, options, 
   config = load_config("core", options, {
       "data.dir": str(tmp_path / "made"), "data.task": task, "train.epochs": 1, "train.batch_size": 8, "plots": False,
       "model.num_leaves": 4, "evaluate.draws": 2})
-  saved = train.run(config, tmp_path / "run")
+  saved = train.run(config, tmp_path / "run")              # JIGSAWS in reproduce/test_reproduce.py, too
   assert saved["audit"]["missing_videos"] == [] and len(saved["replicas"]) == folds and saved["simulated"]
   # All lengths are equal.
   assert list(saved["rows"]) == ["core", "baseline: mean score", "baseline: ridge on mean features"]

@@ -10,8 +10,9 @@ from jaxskill import assess, main, train
 from jaxskill.data import load
 from jaxskill.data.published import labels_jigsaws
 from tests import jigsaws
-from tests.known_programs import Known
 from tests.places import REPO
+
+pytestmark = pytest.mark.usefixtures("quick_answers")
 
 QUICK = {"plots": False, "data.task": "suturing", "data.split": "loso", "train.epochs": 2, "train.steps_per_call": 2}
 NARROW = dict(
@@ -24,17 +25,6 @@ READS = [("core", "statistics"), ("pros_cons", "statistics"), ("action_net", "ki
          ("skilldiff", "kinematics")]                                          # both streams, all kinds
 READS += [pytest.param(*reads, marks=pytest.mark.slow) for reads in (
     ("core", "kinematics"), ("pros_cons", "kinematics"), ("skilldiff", "statistics"), ("action_net", "statistics"))]
-
-
-@pytest.fixture(scope="module")
-def known():
-  return Known()
-
-
-@pytest.fixture(autouse=True)
-def one_program(monkeypatch, known, quick_training):
-  """Runs of one config share their compiled functions."""
-  known.patch(monkeypatch)
 
 
 @pytest.fixture(scope="module")
