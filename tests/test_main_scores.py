@@ -346,7 +346,7 @@ def test_skilldiff_on_published_labels(load_config, quick_training, tmp_path, na
   """Six classes are six folds with ranges and references of their own; two criteria have their own best videos.
 
   The two criteria are trained in reproduce/test_reproduce.py, too, and folds with references of their own in
-  test_small_data.py.
+  test_recordings.py.
   """
   labels = SHARED / "data" / "annotations" / name
   if not labels.is_dir():

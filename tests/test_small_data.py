@@ -21,10 +21,10 @@ NARROW = dict(
     action_net={"model.hidden": 8, "model.channels": 8, "model.attention_hidden": 4, "model.head_hidden": 4},
     spatial_attention={"model.segments": 3, "model.filters": 4, "model.channels": 4, "model.attention_hidden": 4,
                        "model.hidden": 4, "model.attention_width": 4})
-READS = [("core", "statistics"), ("pros_cons", "statistics"), ("action_net", "kinematics"),
-         ("skilldiff", "kinematics")]                                          # both streams, all kinds
-READS += [pytest.param(*reads, marks=pytest.mark.slow) for reads in (
-    ("core", "kinematics"), ("pros_cons", "kinematics"), ("skilldiff", "statistics"), ("action_net", "statistics"))]
+READS = [("core", "statistics"), ("pros_cons", "statistics"), ("core", "kinematics")]    # both streams, pairs and scores
+READS += [pytest.param(*reads, marks=pytest.mark.slow) for reads in (         # quick on kinematics in test_recordings.py
+    ("pros_cons", "kinematics"), ("action_net", "kinematics"), ("skilldiff", "kinematics"),
+    ("skilldiff", "statistics"), ("action_net", "statistics"))]
 
 
 @pytest.fixture(scope="module")
