@@ -363,10 +363,14 @@ def test_skilldiff_on_published_labels(load_config, quick_training, tmp_path, na
     assert saved["rows"][row]["test_videos_with_fewer_exemplars"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name,options,task,folds", [
-    ("BEST", "best", "tie_tie", 1), pytest.param("EPIC-Skills", "epic_skills", "drawing", 4, marks=pytest.mark.slow)])
+    ("BEST", "best", "tie_tie", 1), ("EPIC-Skills", "epic_skills", "drawing", 4)])
 def test_skilldiff_on_published_pairs(load_config, quick_training, tmp_path, name, options, task, folds):
-  """By the ranking loss and the alignment alone, with references of the sub-task of either video."""
+  """By the ranking loss and the alignment alone, with references of the sub-task of either video.
+
+  A run on pairs is quick in methods/test_skilldiff.py, of labels of BEST in reproduce/test_reproduce.py.
+  """
   labels = SHARED / "data" / "annotations" / name
   if not labels.is_dir():
     pytest.skip(f"there are no published labels at {labels}; set JAXSKILL_SHARED to the folder above data/annotations")
