@@ -384,9 +384,11 @@ def test_skilldiff_on_published_pairs(load_config, quick_training, tmp_path, nam
     assert {r.rpartition("/")[0] == video.rpartition("/")[0] for video, references in replica["alignment"].items() for r in references} == {True}
 
 
-@pytest.mark.parametrize("name,options,task,folds", [
-    ("AQA-7", "aqa7,official", "gym_vault", 1), pytest.param("JIGSAWS", "jigsaws", "suturing", 4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name,options,task,folds", [("AQA-7", "aqa7,official", "gym_vault", 1),
+                                                     ("JIGSAWS", "jigsaws", "suturing", 4)])
 def test_published_labels(load_config, quick_training, tmp_path, name, options, task, folds):
+  """Those of MTL-AQA are quick above, of JIGSAWS in reproduce/test_reproduce.py."""
   labels = SHARED / "data" / "annotations" / name
   if not labels.is_dir():
     pytest.skip(f"there are no published labels at {labels}; set JAXSKILL_SHARED to the folder above data/annotations")
@@ -394,7 +396,7 @@ def test_published_labels(load_config, quick_training, tmp_path, name, options, 
   config = load_config("core", options, {
       "data.dir": str(tmp_path / "made"), "data.task": task, "train.epochs": 1, "train.batch_size": 8, "plots": False,
       "model.num_leaves": 4, "evaluate.draws": 2})
-  saved = train.run(config, tmp_path / "run")              # JIGSAWS in reproduce/test_reproduce.py, too
+  saved = train.run(config, tmp_path / "run")
   assert saved["audit"]["missing_videos"] == [] and len(saved["replicas"]) == folds and saved["simulated"]
   # All lengths are equal.
   assert list(saved["rows"]) == ["core", "baseline: mean score", "baseline: ridge on mean features"]
@@ -402,8 +404,12 @@ def test_published_labels(load_config, quick_training, tmp_path, name, options, 
   assert saved["rows"]["core"]["metrics"]["mae"]["count"] == folds
 
 
+@pytest.mark.slow
 def test_kinematics_of_one_surgical_task(load_config, quick_training, tmp_path):
-  """JIGSAWS as its authors publish it, made up: ratings and kinematics, no features and no folds."""
+  """JIGSAWS as its authors publish it, made up: ratings and kinematics, no features and no folds.
+
+  Of another task and surgeons quickly in test_small_data.py.
+  """
   folder, rng = tmp_path / "jigsaws" / "Knot_Tying", np.random.default_rng(0)
   (folder / "kinematics" / "AllGestures").mkdir(parents=True)
   lines = []

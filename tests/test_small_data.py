@@ -70,14 +70,22 @@ def test_every_system_learns_from_kinematics_and_assesses_them(root, tmp_path, s
   assert any("which the run was trained on" in warning for warning in found[trial]["warnings"])     # by other folds
 
 
-def test_spatial_attention_on_maps_of_trials(tmp_path):
+@pytest.mark.parametrize("trained", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_spatial_attention_on_maps_of_trials(tmp_path, trained):
+  """The data, and with `-m slow` a run; on one's own maps one is quick in test_main.py."""
   names = jigsaws.write(tmp_path, trials=2, seconds=1.0)
   (tmp_path / "features").mkdir()
   for number, name in enumerate(names):
     maps = np.random.default_rng(number).normal(size=(6, 3, 3, 4)).astype(np.float32)
     np.savez(tmp_path / "features" / f"{name}.npz", rgb=maps, flow=maps)
   shutil.rmtree(tmp_path / "Suturing" / "kinematics")
-  results = train.run(make_config("spatial_attention", "jigsaws", tmp_path), tmp_path / "run")
+  config = make_config("spatial_attention", "jigsaws", tmp_path)
+  data = load(config.data)
+  assert data.streams["maps"].shape == (len(names), 6, 3, 3, 8)
+  assert len(data.pairs) and len(data.folds) == 2 and data.videos == tuple(names)
+  if not trained:
+    return
+  results = train.run(config, tmp_path / "run")
   assert set(results["rows"]) == {"spatial_attention", "baseline: RankSVM on mean features"}
 
 

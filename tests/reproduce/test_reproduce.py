@@ -253,8 +253,9 @@ def test_labels_of_real_data_sets(options, every_column, tmp_path, monkeypatch, 
   assert all(had["simulated"] for had in written["data"].values())
 
 
-BEST = entries.index()["pros_cons-filters"]._replace(columns=tuple(
-    column for column in entries.index()["pros_cons-filters"].columns if column.task in ("tie_tie", "origami")))
+FILTERS = entries.index()["pros_cons-filters"]
+BEST = FILTERS._replace(rows=FILTERS.rows[-1:], columns=tuple(
+    column for column in FILTERS.columns if column.task in ("tie_tie", "origami")))
 
 
 @pytest.fixture
