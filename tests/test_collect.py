@@ -18,14 +18,15 @@ def read(path):
 
 
 @pytest.mark.parametrize("system, parts", [
-    ("whos_better", [((0, 1), (1,)), ((2,), (0, 1)), ((1, 0), (0,))]),
+    ("usdl", [((0, 1), (1,)), ((2,), (0, 1)), ((1, 0), (0,))]),                    # scores, whose numbers are pooled
     *(pytest.param(*parts, marks=pytest.mark.slow) for parts in (
         ("pros_cons", [((0, 1), (1,)), ((2,), (0, 1)), ((1, 0), (0,))]), ("lstm", [((2, 0), (0, 1)), ((1,), (0, 1))])))])
 def test_parts_give_the_table_of_the_whole(system, parts, load_config, make_dataset, quick_training, tmp_path, capsys):
   dataset = make_dataset(videos=24, folds=FOLDS)
 
   def trained(name, folds, seeds):
-    config = load_config(system, changes={"plots": False, "folds": folds, "seeds": seeds, "train.epochs": 1})
+    config = load_config(system, changes={"plots": False, "folds": folds, "seeds": seeds, "train.epochs": 1} | (
+        {"model.with_difficulty": False} if system == "usdl" else {}))
     return train.run(config, tmp_path / name, dataset)
   trained("whole", (), (0, 1))
   whole = read(tmp_path / "whole" / "results.json")
