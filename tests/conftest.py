@@ -278,3 +278,17 @@ def quick_training(monkeypatch, quick_compile):
   from jaxskill.training import finished_run, parallel
   for module in (train, finished_run):
     monkeypatch.setattr(module, "Parallel", lambda *_: parallel.Parallel(1))
+
+
+@pytest.fixture(scope="module")
+def known():
+  """Compiled functions that runs of one config share in a file."""
+  from tests.known_programs import Known
+  return Known()
+
+
+@pytest.fixture
+def quick_answers(quick_training, monkeypatch, known):
+  """`quick_training`, and nothing is traced anew for a run of a config that was trained or asked before."""
+  del quick_training
+  known.patch(monkeypatch)

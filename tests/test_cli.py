@@ -202,7 +202,7 @@ def test_one_run_in_one_folder_however_its_home_is_written(tmp_path, capsys, mon
   for folder in (home, elsewhere):
     folder.mkdir()
   monkeypatch.setenv("HOME", str(home))
-  words = ["--config", CONFIG, *SMALL, "--config.seeds=(0,1)", "--config.data.simulated.num_videos=60"]
+  words = ["--config", "configs/whos_better.py", *SMALL, "--config.seeds=(0,1)", "--config.data.simulated.num_videos=60"]
   with monkeypatch.context() as patch:
     patch.chdir(elsewhere)
     patch.setattr(sys, "stdout", output)

@@ -18,13 +18,15 @@ def read(path):
 
 
 @pytest.mark.parametrize("system, parts", [
-    ("pros_cons", [((0, 1), (1,)), ((2,), (0, 1)), ((1, 0), (0,))]),
-    pytest.param("lstm", [((2, 0), (0, 1)), ((1,), (0, 1))], marks=pytest.mark.slow)])
+    ("usdl", [((0, 1), (1,)), ((2,), (0, 1)), ((1, 0), (0,))]),                    # scores, whose numbers are pooled
+    *(pytest.param(*parts, marks=pytest.mark.slow) for parts in (
+        ("pros_cons", [((0, 1), (1,)), ((2,), (0, 1)), ((1, 0), (0,))]), ("lstm", [((2, 0), (0, 1)), ((1,), (0, 1))])))])
 def test_parts_give_the_table_of_the_whole(system, parts, load_config, make_dataset, quick_training, tmp_path, capsys):
   dataset = make_dataset(videos=24, folds=FOLDS)
 
   def trained(name, folds, seeds):
-    config = load_config(system, changes={"plots": False, "folds": folds, "seeds": seeds, "train.epochs": 1})
+    config = load_config(system, changes={"plots": False, "folds": folds, "seeds": seeds, "train.epochs": 1} | (
+        {"model.with_difficulty": False} if system == "usdl" else {}))
     return train.run(config, tmp_path / name, dataset)
   trained("whole", (), (0, 1))
   whole = read(tmp_path / "whole" / "results.json")
@@ -92,8 +94,10 @@ def test_a_fold_may_be_missing_if_so_told(array, capsys):
 
 
 def test_seeds_have_their_spread(array, tmp_path):
-  found = collect.run([array(fold, seed) for fold in (1, 0) for seed in (2, 0)])
-  assert found["rows"]["pros_cons"]["accuracy"]["last"]["mean"] == pytest.approx(0.6)
+  found = collect.run([array(fold, seed, replicas__0__branches=dict(high=0.5 + 0.1 * seed))
+                       for fold in (1, 0) for seed in (2, 0)])
+  row = found["rows"]["pros_cons"]
+  assert row["accuracy"]["last"]["mean"] == row["branches"]["high"]["mean"] == pytest.approx(0.6)
   assert found["config"]["seeds"] == [0, 2] and found["config"]["folds"] == []
   assert "features lay in disk0, disk2; whether these are copies" in collect.describe(found)
   assert "features lay" not in collect.describe(collect.run([tmp_path / "fold0_seed0", tmp_path / "fold1_seed0"]))

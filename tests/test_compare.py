@@ -13,7 +13,7 @@ from jaxskill.report import explain
 from jaxskill.training import finished_run
 from tests.assess.own_videos import SYSTEMS, trained
 
-pytestmark = pytest.mark.usefixtures("quick_training")
+pytestmark = pytest.mark.usefixtures("quick_answers")
 
 
 def ask(run, *videos, out, **options):

@@ -165,7 +165,7 @@ def test_tables_have_five_seeds_unless_they_are_tiny(table):
 
 
 @pytest.mark.parametrize("system", [
-    pytest.param(system, marks=[pytest.mark.slow] * (system == "ms_lstm")) for system in SYSTEMS])
+    pytest.param(system, marks=[pytest.mark.slow] * (system in ("lstm", "ms_lstm"))) for system in SYSTEMS])
 def test_tiny_trains_and_every_field_is_read(system, tmp_path, quick_training, monkeypatch):
   """A small network and few steps, whose answers are finite: `:tiny` is what a newcomer starts with.
 

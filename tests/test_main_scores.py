@@ -116,7 +116,9 @@ def test_fewer_exemplars_than_asked_for_are_counted(simulated):
   assert few > 0 and f"{few} test video(s) had fewer exemplars than were asked for; all that there are voted" in out
 
 
+@pytest.mark.slow
 def test_run_started_again_prints_the_same_table(here, simulated):
+  """One of pairs does so quickly, in test_main.py."""
   workdir, out = simulated
   before = results(workdir)
   code, again, err = here("configs/core.py", *SIMULATED, *TRAINED, "--workdir", workdir)
@@ -184,7 +186,7 @@ def test_mtl_aqa(here, tmp_path):
 TABLE = """
 from jaxskill.cli import beside
 
-ROWS = "regression MLP", "MLP with exemplars", "CoRe + GART"
+ROWS = "regression MLP", "MLP with exemplars"
 
 def get_config():
   config = beside({beside!r}, "core_ablations").get_config()
@@ -200,14 +202,14 @@ def test_table_of_the_paper(here, tmp_path):
   code, out, err = here(config, *SIMULATED, "--config.train.epochs=3", "--config.plots=False", "--workdir", workdir)
   assert code == 0, err
   table, saved = table_of(out), json.loads((workdir / "table.json").read_text())
-  rows = ["regression MLP", "MLP with exemplars", "CoRe + GART"]
+  rows = ["regression MLP", "MLP with exemplars"]
   machines = [f"baseline: linear SVR on {pooled} features" for pooled in ("mean", "max")]
   assert list(table) == [*rows, *BASELINES, *machines]
   assert_every_printed_number_is_saved(table, saved["rows"])
   assert (workdir / "table.txt").read_text().strip() in out
   assert table["regression MLP"]["± over draws"] == "-"
   assert table["MLP with exemplars"]["± over draws"] != "-"
-  for folder in ("regression_MLP", "CoRe___GART"):
+  for folder in ("regression_MLP", "MLP_with_exemplars"):
     assert {r["seed"] for r in results(workdir / folder)["replicas"]} == {0, 1}
 
 
@@ -277,6 +279,7 @@ def test_skilldiff_table(load_config):
     train.check(group)
 
 
+@pytest.mark.slow
 def test_loss_weights_of_skilldiff_are_those_of_the_row(load_config, quick_training, tmp_path):
   config = load_config("skilldiff_ablations", changes={
       "data.simulated.num_videos": 30, "train.epochs": 1, "seeds": (0,), "plots": False, "model.exemplars.count": 2,
@@ -336,13 +339,14 @@ def test_bad_labels_are_one_message(here, tmp_path):
   assert len(err.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name,options,rows", [
-    ("AQA-7", "aqa7", ["skilldiff"]),
-    pytest.param("Fis-V_and_MIT-Skate", "fis_v", ["tes", "pcs"], marks=pytest.mark.slow)])
+    ("AQA-7", "aqa7", ["skilldiff"]), ("Fis-V_and_MIT-Skate", "fis_v", ["tes", "pcs"])])
 def test_skilldiff_on_published_labels(load_config, quick_training, tmp_path, name, options, rows):
   """Six classes are six folds with ranges and references of their own; two criteria have their own best videos.
 
-  The two criteria are trained in reproduce/test_reproduce.py, too.
+  The two criteria are trained in reproduce/test_reproduce.py, too, and folds with references of their own in
+  test_recordings.py.
   """
   labels = SHARED / "data" / "annotations" / name
   if not labels.is_dir():
@@ -359,10 +363,14 @@ def test_skilldiff_on_published_labels(load_config, quick_training, tmp_path, na
     assert saved["rows"][row]["test_videos_with_fewer_exemplars"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name,options,task,folds", [
-    ("BEST", "best", "tie_tie", 1), pytest.param("EPIC-Skills", "epic_skills", "drawing", 4, marks=pytest.mark.slow)])
+    ("BEST", "best", "tie_tie", 1), ("EPIC-Skills", "epic_skills", "drawing", 4)])
 def test_skilldiff_on_published_pairs(load_config, quick_training, tmp_path, name, options, task, folds):
-  """By the ranking loss and the alignment alone, with references of the sub-task of either video."""
+  """By the ranking loss and the alignment alone, with references of the sub-task of either video.
+
+  A run on pairs is quick in methods/test_skilldiff.py, of labels of BEST in reproduce/test_reproduce.py.
+  """
   labels = SHARED / "data" / "annotations" / name
   if not labels.is_dir():
     pytest.skip(f"there are no published labels at {labels}; set JAXSKILL_SHARED to the folder above data/annotations")
@@ -376,9 +384,11 @@ def test_skilldiff_on_published_pairs(load_config, quick_training, tmp_path, nam
     assert {r.rpartition("/")[0] == video.rpartition("/")[0] for video, references in replica["alignment"].items() for r in references} == {True}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name,options,task,folds", [("AQA-7", "aqa7,official", "gym_vault", 1),
                                                      ("JIGSAWS", "jigsaws", "suturing", 4)])
 def test_published_labels(load_config, quick_training, tmp_path, name, options, task, folds):
+  """Those of MTL-AQA are quick above, of JIGSAWS in reproduce/test_reproduce.py."""
   labels = SHARED / "data" / "annotations" / name
   if not labels.is_dir():
     pytest.skip(f"there are no published labels at {labels}; set JAXSKILL_SHARED to the folder above data/annotations")
@@ -394,8 +404,12 @@ def test_published_labels(load_config, quick_training, tmp_path, name, options, 
   assert saved["rows"]["core"]["metrics"]["mae"]["count"] == folds
 
 
+@pytest.mark.slow
 def test_kinematics_of_one_surgical_task(load_config, quick_training, tmp_path):
-  """JIGSAWS as its authors publish it, made up: ratings and kinematics, no features and no folds."""
+  """JIGSAWS as its authors publish it, made up: ratings and kinematics, no features and no folds.
+
+  Of another task and surgeons quickly in test_small_data.py.
+  """
   folder, rng = tmp_path / "jigsaws" / "Knot_Tying", np.random.default_rng(0)
   (folder / "kinematics" / "AllGestures").mkdir(parents=True)
   lines = []

@@ -1,9 +1,8 @@
 """Two processes on one machine, as two hosts without accelerators: they train as one, and stop, die and go on as one.
 
-A start costs seconds, so one run is interrupted again and again, and the pair that ends it trains another method, too.
-Every method is compiled three times, so two stand for all: one of pairs, which compiles quickly, and one with
-exemplars. The other systems, two that are killed at once, and a process that is silent but not gone, are left to
-`-m slow`.
+A start costs seconds, so one run is interrupted again and again, and the pair that ends it trains another one, too. Every
+method is compiled three times, so one stands for all, of pairs, which compiles quickly. The other systems, those with
+exemplars too, two that are killed at once, and a process that is silent but not gone, are left to `-m slow`.
 """
 
 import json
@@ -27,7 +26,10 @@ PAIRS = "whos_better"              # a method of pairs that compiles quickly
 LONG = [*FEW, "--config.train.epochs=30", "--config.train.checkpoint_steps=16"]           # 300 steps
 ALL = """
 import json, os, sys
+import pytest
 from jaxskill.main import main
+from tests.known_programs import Known
+Known().patch(pytest.MonkeyPatch())         # a run that is gone on with traces nothing anew
 for command in json.loads(sys.argv[1]):
   main([word.replace("{HOST}", os.environ["JAX_PROCESS_ID"]) for word in command])
 """
@@ -146,16 +148,16 @@ def check_like_one(folder, systems):
 def test_two_processes(pair, tmp_path, quick_compile):
   interrupted, whole = tmp_path / "interrupted", tmp_path / "host0" / PAIRS
   lost = interrupt(pair, interrupted)
-  out = train_together(pair, tmp_path, ("core", PAIRS), command(PAIRS, interrupted))
+  out = train_together(pair, tmp_path, [PAIRS], command(PAIRS, interrupted))
   assert int(re.search(r"resumed from step (\d+)", out)[1]) >= lost
   assert results(interrupted)["params_sha256"] == results(whole)["params_sha256"]
   assert [entry["loss"] for entry in lines(interrupted)] == [entry["loss"] for entry in lines(whole)]
-  check_like_one(tmp_path, ("core", PAIRS))
+  check_like_one(tmp_path, [PAIRS])
 
 
 @pytest.mark.slow
 def test_two_processes_of_the_other_systems(pair, tmp_path, quick_compile):
-  systems = "pros_cons", "spatial_attention", "action_net", "skilldiff"
+  systems = "pros_cons", "core", "spatial_attention", "action_net", "skilldiff"
   train_together(pair, tmp_path, systems)
   check_like_one(tmp_path, systems)
 

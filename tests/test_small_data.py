@@ -10,8 +10,9 @@ from jaxskill import assess, main, train
 from jaxskill.data import load
 from jaxskill.data.published import labels_jigsaws
 from tests import jigsaws
-from tests.known_programs import Known
 from tests.places import REPO
+
+pytestmark = pytest.mark.usefixtures("quick_answers")
 
 QUICK = {"plots": False, "data.task": "suturing", "data.split": "loso", "train.epochs": 2, "train.steps_per_call": 2}
 NARROW = dict(
@@ -20,21 +21,10 @@ NARROW = dict(
     action_net={"model.hidden": 8, "model.channels": 8, "model.attention_hidden": 4, "model.head_hidden": 4},
     spatial_attention={"model.segments": 3, "model.filters": 4, "model.channels": 4, "model.attention_hidden": 4,
                        "model.hidden": 4, "model.attention_width": 4})
-READS = [("core", "statistics"), ("pros_cons", "statistics"), ("action_net", "kinematics"),
-         ("skilldiff", "kinematics")]                                          # both streams, all kinds
-READS += [pytest.param(*reads, marks=pytest.mark.slow) for reads in (
-    ("core", "kinematics"), ("pros_cons", "kinematics"), ("skilldiff", "statistics"), ("action_net", "statistics"))]
-
-
-@pytest.fixture(scope="module")
-def known():
-  return Known()
-
-
-@pytest.fixture(autouse=True)
-def one_program(monkeypatch, known, quick_training):
-  """Runs of one config share their compiled functions."""
-  known.patch(monkeypatch)
+READS = [("core", "statistics"), ("pros_cons", "statistics"), ("core", "kinematics")]    # both streams, pairs and scores
+READS += [pytest.param(*reads, marks=pytest.mark.slow) for reads in (         # quick on kinematics in test_recordings.py
+    ("pros_cons", "kinematics"), ("action_net", "kinematics"), ("skilldiff", "kinematics"),
+    ("skilldiff", "statistics"), ("action_net", "statistics"))]
 
 
 @pytest.fixture(scope="module")
@@ -80,14 +70,22 @@ def test_every_system_learns_from_kinematics_and_assesses_them(root, tmp_path, s
   assert any("which the run was trained on" in warning for warning in found[trial]["warnings"])     # by other folds
 
 
-def test_spatial_attention_on_maps_of_trials(tmp_path):
+@pytest.mark.parametrize("trained", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_spatial_attention_on_maps_of_trials(tmp_path, trained):
+  """The data, and with `-m slow` a run; on one's own maps one is quick in test_main.py."""
   names = jigsaws.write(tmp_path, trials=2, seconds=1.0)
   (tmp_path / "features").mkdir()
   for number, name in enumerate(names):
     maps = np.random.default_rng(number).normal(size=(6, 3, 3, 4)).astype(np.float32)
     np.savez(tmp_path / "features" / f"{name}.npz", rgb=maps, flow=maps)
   shutil.rmtree(tmp_path / "Suturing" / "kinematics")
-  results = train.run(make_config("spatial_attention", "jigsaws", tmp_path), tmp_path / "run")
+  config = make_config("spatial_attention", "jigsaws", tmp_path)
+  data = load(config.data)
+  assert data.streams["maps"].shape == (len(names), 6, 3, 3, 8)
+  assert len(data.pairs) and len(data.folds) == 2 and data.videos == tuple(names)
+  if not trained:
+    return
+  results = train.run(config, tmp_path / "run")
   assert set(results["rows"]) == {"spatial_attention", "baseline: RankSVM on mean features"}
 
 

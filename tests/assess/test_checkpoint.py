@@ -9,7 +9,7 @@ from jaxskill import assess, compare, data, train
 from jaxskill.training import checkpoints, finished_run
 from tests.conftest import small_config
 
-pytestmark = pytest.mark.usefixtures("quick_training")
+pytestmark = pytest.mark.usefixtures("quick_answers")
 
 
 @pytest.fixture
@@ -17,9 +17,9 @@ def trained(tmp_path, monkeypatch):
   """(workdir, config, data) of a small run whose first evaluation is called the best."""
 
   def make():
-    config = small_config("skilldiff", "simulated", {
-        "model.segments": 3, "model.width": 6, "model.head_hidden": 4, "train.steps_per_call": 2, "train.eval_steps": 2,
-        "train.checkpoint_steps": 2, "train.epochs": 4, "plots": False})
+    config = small_config("core", "simulated", {
+        "model.num_leaves": 4, "train.steps_per_call": 2, "train.eval_steps": 2, "train.checkpoint_steps": 2,
+        "train.epochs": 4, "plots": False})
     measured = train.Trainer.measure
     monkeypatch.setattr(train.Trainer, "measure", lambda self: [
         metrics | dict(validation=metrics["validation"] - int(self.state.step)) for metrics in measured(self)])
@@ -30,7 +30,8 @@ def trained(tmp_path, monkeypatch):
 
 
 def ask(workdir, file, out, checkpoint):
-  said = assess.run(workdir, features=[file], out=out, category="routine_0", checkpoint=checkpoint, say=lambda line: None)
+  said = assess.run(workdir, features=[file], out=out, category="routine_0", difficulty="2.0", checkpoint=checkpoint,
+                    say=lambda line: None)
   (result,), failed = (found.values() for found in said)
   assert not failed
   return result
@@ -56,5 +57,5 @@ def test_the_step_that_was_best_on_validation_videos_answers(trained, tmp_path):
     ask(workdir, tmp_path / "a.npy", tmp_path / "last", "validation")
   np.save(tmp_path / "b.npy", dataset.streams["rgb"][1, :9])
   both = compare.run(workdir, features=[tmp_path / "a.npy", tmp_path / "b.npy"], out=tmp_path / "both",
-                     category="routine_0", checkpoint="validation", say=lambda line: None)
+                     category="routine_0", difficulty="2.0", checkpoint="validation", say=lambda line: None)
   assert both["checkpoint"] == best["checkpoint"]

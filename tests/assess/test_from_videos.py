@@ -21,7 +21,7 @@ from jaxskill.modules import i3d
 from tests.conftest import small_config
 from tests.places import REPO
 
-pytestmark = pytest.mark.usefixtures("quick_training")
+pytestmark = pytest.mark.usefixtures("quick_answers")
 
 
 RECIPE = [f"--config.streams.rgb.{name}={value}" for name, value in {

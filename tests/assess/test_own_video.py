@@ -36,8 +36,7 @@ else:
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory, without_torch):
   """(folder of everything it wrote, the notebook as it was executed) on the simulated road."""
-  return execute(tmp_path_factory.mktemp("own_video") / "all", "none", without_torch,
-                 ["jaxskill.assess", "jaxskill.compare"])
+  return execute(tmp_path_factory.mktemp("own_video") / "all", "none", without_torch, ["jaxskill.assess"])
 
 
 def execute(folder, weights, path, processes=()):

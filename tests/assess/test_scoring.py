@@ -14,7 +14,7 @@ from jaxskill.report import explain
 from jaxskill.training import batches, checkpoints, finished_run, similarity
 from tests.assess.own_videos import SYSTEMS, changed, trained
 
-pytestmark = pytest.mark.usefixtures("quick_training")
+pytestmark = pytest.mark.usefixtures("quick_answers")
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

@@ -9,27 +9,29 @@ import pytest
 from jaxskill.benchmark import soft_dtw as benchmark
 
 
-@pytest.mark.parametrize("shapes", [[(2, 5)], pytest.param([(2, 5), (4, 3)], marks=pytest.mark.slow)])
-def test_command_line_measures_and_checks_all_contenders(tmp_path, capsys, monkeypatch, shapes):
+@pytest.mark.parametrize("shapes, more", [([(2, 5)], []), pytest.param([(2, 5), (4, 3)], ["naive"], marks=pytest.mark.slow)])
+def test_command_line_measures_and_checks_all_contenders(tmp_path, capsys, monkeypatch, shapes, more):
+  """Each has a process of its own."""
   real = importlib.util.find_spec
   monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ott" else real(name))
   path = tmp_path / "results.json"
-  benchmark.main(["--contenders", "naive,jaxskill,ott,jaxskill+D2,naive+D2", "--width", "4",
+  benchmark.main(["--contenders", ",".join([*more, "jaxskill,ott,jaxskill+D2,naive+D2"]), "--width", "4",
                   "--shapes", ",".join(f"{pairs}x{segments}" for pairs, segments in shapes), "--rounds", "2", "--json", str(path)])
   results = json.loads(path.read_text())
   assert [(case["pairs"], case["segments"]) for case in results["results"]] == shapes
   for case in results["results"]:
-    assert set(case["contenders"]) == {"naive", "jaxskill", "naive+D2", "jaxskill+D2"}
+    assert set(case["contenders"]) == {*more, "jaxskill", "naive+D2", "jaxskill+D2"}
     for row in case["contenders"].values():
       assert len(row["rounds"]) == 2 and 0 < row["min_s"] <= row["median_s"] <= row["max_s"] < 60
       assert row["value_error"] < 1e-5 and row["gradient_error"] < 1e-4      # all compute the same
     assert case["contenders"]["jaxskill"]["times"] == case["contenders"]["jaxskill+D2"]["times"] == 1
     assert case["contenders"]["naive+D2"]["beside"] == "jaxskill+D2"
   output = capsys.readouterr()
-  assert "2 x 5             naive" in output.out and "left out: ott (ott not installed)" in output.out
+  assert "2 x 5             jaxskill" in output.out and "left out: ott (ott not installed)" in output.out
   assert "left out: ott needs ott: pip install 'jaxskill[bench]'" in output.err
   results["machine"]["platform"] = "gpu"
-  results["results"][0]["contenders"]["ott"] = results["results"][0]["contenders"]["naive"] | dict(times=2.5)
+  results["results"][0]["contenders"]["ott"] = results["results"][0]["contenders"]["naive+D2"] | dict(
+      times=2.5, beside="jaxskill")
   text = benchmark.describe(results)
   assert "2 x 5: jaxskill 2.50 x as fast as ott" in text and "model of the kernel on an H200" in text
 

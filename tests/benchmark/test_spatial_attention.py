@@ -115,16 +115,3 @@ def test_command_line(capsys, tmp_path, monkeypatch):
     assert f"\n{form} " in said and result["pairs_per_s"] > 0 and 0 < result["peak_share"] < 1
   assert not results["forms"]["bfloat16+stream+D1"]["resident"] and results["forms"]["float32+inscan+D1"]["resident"]
   assert "spatial_attention, shape tiny" in said
-
-
-def test_a_form_that_is_too_slow_is_stopped_and_named(monkeypatch, capsys):
-  """And the others are measured."""
-  monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-  ask = contenders.Worker.ask
-  monkeypatch.setattr(contenders.Worker, "ask", lambda self, form, *rest, limit=0: ask(
-      self, form, *rest, limit=0.01 if limit and "plain" in form else limit))
-  throughput.main(["--config", CONFIG, "--shape", "tiny", "--forms", "float32+plain+D1,float32+D1", "--rounds", "1",
-                  "--steps", "1", "--limit", "300"])
-  said = capsys.readouterr()
-  assert "float32+plain+D1: stopped, its first two steps took more than 300 s" in said.out
-  assert "\nfloat32+D1 " in said.out and "\nfloat32+plain+D1 " not in said.out

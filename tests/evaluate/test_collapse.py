@@ -7,7 +7,7 @@ import pytest
 
 from jaxskill import files, train
 from jaxskill.evaluate import collapse
-from tests.assess.own_videos import QUICK, SYSTEMS
+from tests.assess.own_videos import QUICK, SIZES
 from tests.conftest import small_config
 
 SKILL = np.linspace(0, 1, 40)
@@ -70,7 +70,7 @@ def test_the_line_names_what_collapsed():
   assert "row CBAM, fold a, seed 0 (x); " in line and "these are part" in line and "criterion" not in line
 
 
-@pytest.mark.parametrize("system", ["spatial_attention", "core"])
+@pytest.mark.parametrize("system", ["whos_better", "core"])
 def test_results_of_a_run_name_it(system, quick_training, monkeypatch, tmp_path, capsys):
   """A replica that is given one score for all videos: in results.json, and under the table."""
   assess = train.Trainer.assess
@@ -83,7 +83,7 @@ def test_results_of_a_run_name_it(system, quick_training, monkeypatch, tmp_path,
     score[1] = 0.25
     return found._replace(score=score)
   monkeypatch.setattr(train.Trainer, "assess", flattened)
-  config = small_config(system, "simulated", QUICK | SYSTEMS[system])
+  config = small_config(system, "simulated", QUICK | SIZES[system])
   results = train.run(config, tmp_path / "run")
   assert [bool(r["collapsed"]) for r in results["replicas"]] == [False, True]
   assert "collapsed: seed 1 (all scores equal)" in capsys.readouterr().out

@@ -14,7 +14,7 @@ from jaxskill.export import card, one_model
 from jaxskill.training import finished_run
 from tests.assess.own_videos import trained
 
-pytestmark = pytest.mark.usefixtures("quick_training")
+pytestmark = pytest.mark.usefixtures("quick_answers")
 
 
 def test_parameters_and_their_shapes(tmp_path):

@@ -17,7 +17,7 @@ from jaxskill.report import explain
 from jaxskill.training import finished_run
 from tests.assess.own_videos import SYSTEMS, trained
 
-pytestmark = pytest.mark.usefixtures("quick_training")
+pytestmark = pytest.mark.usefixtures("quick_answers")
 
 METHODS = (*SYSTEMS, *(pytest.param(name, marks=pytest.mark.slow) for name in ("usdl", "lstm")))     # train for it alone
 ANY, MORE, FIXED = "any number of rows", "rows or more", "exactly"      # how general each program is

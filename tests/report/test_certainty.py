@@ -15,7 +15,7 @@ from jaxskill.report import certainty
 from jaxskill.training import finished_run
 from tests.conftest import small_config
 
-pytestmark = pytest.mark.usefixtures("quick_training")
+pytestmark = pytest.mark.usefixtures("quick_answers")
 
 
 PLAIN = {"plots": False, "train.epochs": 1, "model.with_difficulty": False}
@@ -87,7 +87,7 @@ def test_scores_have_a_range_and_pairs_of_them_a_probability(tmp_path, capsys):
 
 def test_ranks_have_a_probability_alone(tmp_path):
   run = tmp_path / "run"
-  found, = trained(run, "configs/pros_cons.py")["certainty"].values()
+  found, = trained(run, "configs/whos_better.py")["certainty"].values()
   assert found["coverage"] is None and found["at_least"] is None and found["pairs"] >= 10
   assert 0 <= found["test_pairs"]["right"] <= 1 and found["test_pairs"]["test_pairs"] > 10
   files = features(tmp_path / "new", run)

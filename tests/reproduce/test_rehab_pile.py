@@ -9,6 +9,8 @@ from jaxskill import train
 from jaxskill.reproduce import rehab_pile
 from tests import rehab_pile as made
 
+USDL = "--config", "configs/usdl.py:rehab_pile"                # compiles quickly
+
 
 def run(folder, *options):
   rehab_pile.main([str(folder / "data"), "--out", str(folder / "out"), "--tiny", *options])
@@ -19,7 +21,7 @@ def test_all_sets_by_one_command(tmp_path, capsys, monkeypatch, quick_training):
   made.write_archive(tmp_path / "data")
   (tmp_path / "data/classification/KINECAL_clf_bn_GGFV/info.json").unlink()
   with pytest.raises(SystemExit) as status:
-    run(tmp_path)
+    run(tmp_path, *USDL)
   said = capsys.readouterr().out
   assert status.value.code == 1 and "KINECAL_clf_bn_GGFV could not be used: " in said.splitlines()[-1]
   assert "info.json: is missing" in said and "are not there: SPHERE_clf_bn_WUS" in said
@@ -34,12 +36,12 @@ def test_all_sets_by_one_command(tmp_path, capsys, monkeypatch, quick_training):
   assert np.mean(of("KIMORE_reg_Sq", rehab_pile.RIDGE, "MAE")) < 0.5 * np.mean(of("KIMORE_reg_Sq", rehab_pile.MEAN, "MAE"))
   assert np.mean(of("KERAAL_clf_mc_CTK", rehab_pile.RIDGE, "accuracy")) > 0.6
   assert of("KERAAL_clf_mc_CTK", rehab_pile.MOST, "balanced accuracy") == pytest.approx([1 / 3] * 3)
-  assert len(of("KIMORE_reg_Sq", "core", "RMSE")) == len(of("KERAAL_clf_mc_CTK", "core", "balanced accuracy")) == 3
+  assert len(of("KIMORE_reg_Sq", "usdl", "RMSE")) == len(of("KERAAL_clf_mc_CTK", "usdl", "balanced accuracy")) == 3
   table = (tmp_path / "out/table.md").read_text()
-  assert table.count("\n| KERAAL_clf_mc_CTK | 18 | 3 | 3 |") == 3 and "| KIMORE_reg_Sq | 18 | 3 | core |" in table
+  assert table.count("\n| KERAAL_clf_mc_CTK | 18 | 3 | 3 |") == 3 and "| KIMORE_reg_Sq | 18 | 3 | usdl |" in table
 
   monkeypatch.setattr(train, "run", lambda *_: pytest.fail("trained again"))         # finished ones are read
-  run(tmp_path, "--set", "KIMORE_reg_Sq", "--set", "KERAAL_clf_mc_CTK")
+  run(tmp_path, *USDL, "--set", "KIMORE_reg_Sq", "--set", "KERAAL_clf_mc_CTK")
   assert (tmp_path / "out/table.md").read_text() == table
 
 

@@ -17,15 +17,16 @@ def test_one_movement_by_subject(tmp_path, monkeypatch):
   monkeypatch.setenv("XLA_FLAGS", " ".join(FLAGS))           # of the process that trains: a device, and quick steps
   with np.load(_FILE) as archive:
     correctness.write_features(dict(archive), 5, tmp_path / "m05")
-  results = correctness.train(tmp_path / "m05", tmp_path / "run", "--config.train.epochs=3", "--config.model.num_filters=1",
-                          "--config.model.hidden=16", "--config.plots=False", "--config.seeds=(0,)")
+  results = correctness.train(tmp_path / "m05", tmp_path / "run", "--config.train.epochs=1",
+                              "--config.model.num_filters=1", "--config.model.hidden=16", "--config.plots=False",
+                              "--config.seeds=(0,)")
   audit = results["audit"]
   assert (audit["videos"], len(audit["folds"]), results["simulated"]) == (200, 10, False)
   for fold in audit["folds"]:
     assert (fold["train_videos"], fold["test_videos"], fold["train_pairs"], fold["test_pairs"]) == (180, 20, 900, 100)
     assert fold["test_pairs_with_one_training_video"] == fold["test_pairs_of_two_training_videos"] == 0
   assert {r["fold"] for r in results["replicas"]} == {f"s{i:02d}" for i in range(1, 11)}
-  assert results["rows"]["pros_cons"]["accuracy"]["last"]["mean"] > 0.75     # chance is .5; 30 epochs reach the README's figure
+  assert results["rows"]["pros_cons"]["accuracy"]["last"]["mean"] > 0.75     # chance is .5, one epoch reaches .87
 
 
 def test_kinematics_of_the_joints(tmp_path):
