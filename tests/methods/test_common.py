@@ -67,7 +67,7 @@ def variants(slow):
 
 
 SOME = "core", "skilldiff"           # dot products, and a recurrence
-ON_EIGHT = "core", "pros_cons", "skilldiff"      # items of one and two phases, and a loss that reads the whole batch
+ON_EIGHT = "core", "skilldiff"      # and Pros & Cons in training/test_step.py; SkillDiff's loss reads the whole batch
 OTHERS = [variant for variant in VARIANTS if variant not in QUICK_VARIANTS]
 most_methods = pytest.mark.parametrize("method", [
     either(method in COMPETITORS, method, name=method) for method in METHODS])
@@ -123,19 +123,28 @@ def nothing_compiles():
     yield
 
 
-def ready(config, dataset, devices=1, at_once=0):
-  """A trainer after its first call, which traces the encoding of each phase once for its shapes and once to be run."""
-  traced, build = [], methods.build
+def ready(config, dataset, devices=1, at_once=0, like=None):
+  """A trainer after its first call, which traces the encoding of each phase once for its shapes and once to be run.
+
+  It begins with the parameters of the trainer `like`, if there is one, whose program is there.
+  """
+  traced, build, make = [], methods.build, train.make_step
 
   def counted(config):
     made = build(config)
     return made._replace(encode=lambda *arguments: traced.append(1) or made.encode(*arguments))
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(methods, "build", counted)
+    if like:
+      patch.setattr(train, "make_step", lambda *given, **sizes: make(*given, **sizes)._replace(init=lambda *_: start_of(like)))
     trainer = train.Trainer(config, dataset, Parallel(devices), at_once=at_once)
   trainer.advance()
   assert 0 < len(traced) <= 2 * len(trainer.method.phases)
   return trainer
+
+
+def start_of(trainer):
+  return trainer.step.init(trainer.tables.keys, trainer.loader.sample(), trainer.experiment.constants())
 
 
 def finished(trainer):
@@ -245,8 +254,7 @@ def assert_answers_close(actual, expected, replica=None):
 def test_shapes_and_finite_numbers(variant):
   """Every parameter is trained by some phase; all numbers of the state and of the answers are finite float32."""
   trainer, count, videos = variant.trainer, len(variant.trainer.replicas), variant.dataset.num_videos
-  start = trainer.step.init(trainer.tables.keys, trainer.loader.sample(), trainer.experiment.constants())
-  before, after = flat(start.params), flat(trainer.state.params)
+  before, after = flat(start_of(trainer).params), flat(trainer.state.params)
   moved = [name for name, value in after.items() if not np.array_equal(value, before[name])]
   assert len(moved) > 0.7 * len(after)                        # the rest are biases that a loss has no use for
   for name, value in after.items():
@@ -268,7 +276,7 @@ def test_one_result_however_it_is_computed(variant, form):
   changes, devices, together = FORMS[form]
   dataset = padded(variant.dataset) if form.startswith("padded") else variant.dataset
   count = len(variant.trainer.replicas)
-  other = trained(variant.configure(changes=changes), dataset, devices, count if together else 0)
+  other = trained(variant.configure(changes=changes), dataset, devices, count if together else 0, variant.trainer)
   assert (variant.trainer.at_once, other.at_once) == (1, count if together else 1)
   assert other.loader.resident == ("data.device_budget" not in changes)
   assert_states_close(other.state, variant.trainer.state)
@@ -326,7 +334,8 @@ def test_gradients_in_bfloat16(variant, monkeypatch):
   unclipped = ONE_STEP | ({"train.clip_norm": 0.0} if clips else {})
 
   def first(dtype):
-    return moments_of(ready(variant.configure(changes=unclipped | {"train.dtype": dtype}), variant.dataset).state)
+    config = variant.configure(changes=unclipped | {"train.dtype": dtype})
+    return moments_of(ready(config, variant.dataset, like=variant.trainer).state)
   exact, rough = first("float32") if clips else variant.first, first("bfloat16")
   for phase, (gradients, _) in exact.items():
     most, differ = max(np.linalg.norm(value) for value in gradients.values()), False

@@ -28,7 +28,7 @@ VARIANTS = {"paper": {}, "hard": {"model.alignment": "hard"}, "linear": {"model.
             "as drawn": {"model.directions": 0}, "one segment": {"model.segments": 1}}
 # All of them at least once, in few programs.
 TOGETHER = {name: functools.reduce(lambda made, one: made | VARIANTS[one], name.split(", "), {}) for name in (
-    "random, band", "hard, as drawn, one segment", "linear, rows", "none, free query")}
+    "hard, band, as drawn, one segment", "random, linear, rows", "none, free query")}
 VARIANTS |= TOGETHER
 FORMS = {name: VARIANTS[name] for name in ("paper", "hard", "linear", "rows", "none", "as drawn")}
 FREE = {"free query": VARIANTS["free query"], "free reference": {"model.free_ends": "reference"},

@@ -104,6 +104,6 @@ def test_64_bit_types_change_nothing_that_streams(quick_training, tmp_path):
   digests = []
   for wide in (False, True):
     with jax.enable_x64(wide):
-      config = small_config("pros_cons", "simulated", changes)
+      config = small_config("usdl", "simulated", changes)
       digests.append(train.run(config, tmp_path / str(wide))["params_sha256"])
   assert digests[0] == digests[1]

@@ -17,7 +17,7 @@ from tests.assess.own_videos import SIZES
 from tests.known_programs import Known
 from tests.places import CONFIGS
 
-NOISY = {"model.noise_std": 0.3, "model.noise": "per_video"}
+NOISY = {"model.noise_std": 0.3, "model.noise": "per_video", "model.branches": ("high", "uniform")}
 
 
 def flat(params):
@@ -226,43 +226,47 @@ def test_every_step_has_a_key_of_its_own(load_config):
 
 @pytest.mark.parametrize("optimizer,clip", [("adam", 0.0), ("sgd", 1.7)])           # which not every step is longer than
 def test_optimiser(load_config, optimizer, clip):
-  """Momentum, weight decay in the gradient, rates by path and by epoch, as PyTorch has them (MUSDL's, ACTION-NET's)."""
+  """Momentum, weight decay in the gradient, rates by path and by epoch, as PyTorch has them (MUSDL's, ACTION-NET's).
+
+  Of two replicas, which take eight and six steps; an epoch below 0 is counted from the end of each.
+  """
   rate, momentum, decay = 0.1, 0.8, 0.3
   config = load_config("core", "features", {
       "train.optimizer": optimizer, "train.momentum": momentum, "train.weight_decay": decay, "train.batch_size": 2,
-      "train.learning_rate": rate, "train.rates": (("^backbone", 0.5),), "train.decay": ((1, 0.1), (3, 0.5)),
+      "train.learning_rate": rate, "train.rates": (("^backbone", 0.5),), "train.decay": ((1, 0.1), (-1, 0.5)),
       "train.clip_norm": clip})
   features = np.random.default_rng(0).normal(size=(3, 1, 3)).astype(np.float32)
   parallel = Parallel(1)
   videos = parallel.split(dict(rgb=features, position=np.arange(3, dtype=np.int32), labels={}))
   step = steps.make_step(config, toy_method(), parallel, steps_per_call=8, epochs_per_call=6, num_unique=3)
-  key = jax.vmap(jax.random.key)(jnp.zeros(1, jnp.uint32))
-  count, last = np.array([3], np.int32), np.array([8], np.int32)
-  table = draws.Tables(np.arange(3, dtype=np.int32)[None, :, None], count, last, key)
-  batches = draws.draw_batches(table, 0, 8, 2, 6)
+  key = jax.vmap(jax.random.key)(jnp.zeros(2, jnp.uint32))
+  count, last = np.array([3, 3], np.int32), np.array([8, 6], np.int32)
+  table = draws.Tables(np.tile(np.arange(3, dtype=np.int32)[:, None], (2, 1, 1)), count, last, key)
+  batches = step.draw(table, np.int32(0))
   state, _ = step.run(step.init(key, videos, {}), videos, table, np.int32(8))
 
-  weights = dict(head=np.zeros(3), backbone=np.ones(3))
-  first, second = ({name: np.zeros(3) for name in weights} for _ in range(2))
-  norms = []
-  for t in range(8):
-    now = rate * (0.1 if t // 2 >= 1 else 1) * (0.5 if t // 2 >= 3 else 1)          # two steps an epoch
-    ids = np.asarray(batches.items[t, 0, :, 0])[np.asarray(batches.mask[t, 0])]
-    gradients = {name: (w - features[ids, 0]).mean(axis=0) for name, w in weights.items()}
-    norms.append(np.linalg.norm(np.concatenate([*gradients.values()])))             # of all parameters together
-    for name, w in weights.items():
-      gradient = gradients[name] * (min(1, clip / norms[-1]) if clip else 1) + decay * w
-      if optimizer == "sgd":
-        first[name] = momentum * first[name] + gradient
-        update = first[name]
-      else:
-        first[name] = 0.9 * first[name] + 0.1 * gradient
-        second[name] = 0.999 * second[name] + 0.001 * gradient ** 2
-        update = first[name] / (1 - 0.9 ** (t + 1)) / (np.sqrt(second[name] / (1 - 0.999 ** (t + 1))) + 1e-8)
-      weights[name] = w - now * (0.5 if name == "backbone" else 1) * update
-  for name, expected in weights.items():
-    np.testing.assert_allclose(np.asarray(state.params[name])[0], expected, rtol=1e-4, atol=1e-5, err_msg=name)
-  assert not clip or min(norms) < clip < max(norms)
+  for replica, epochs in enumerate((4, 3)):                                           # two steps an epoch
+    weights = dict(head=np.zeros(3), backbone=np.ones(3))
+    first, second = ({name: np.zeros(3) for name in weights} for _ in range(2))
+    norms = []
+    for t in range(2 * epochs):
+      now = rate * (0.1 if t // 2 >= 1 else 1) * (0.5 if t // 2 >= epochs - 1 else 1)
+      ids = np.asarray(batches.items[t, replica, :, 0])[np.asarray(batches.mask[t, replica])]
+      gradients = {name: (w - features[ids, 0]).mean(axis=0) for name, w in weights.items()}
+      norms.append(np.linalg.norm(np.concatenate([*gradients.values()])))             # of all parameters together
+      for name, w in weights.items():
+        gradient = gradients[name] * (min(1, clip / norms[-1]) if clip else 1) + decay * w
+        if optimizer == "sgd":
+          first[name] = momentum * first[name] + gradient
+          update = first[name]
+        else:
+          first[name] = 0.9 * first[name] + 0.1 * gradient
+          second[name] = 0.999 * second[name] + 0.001 * gradient ** 2
+          update = first[name] / (1 - 0.9 ** (t + 1)) / (np.sqrt(second[name] / (1 - 0.999 ** (t + 1))) + 1e-8)
+        weights[name] = w - now * (0.5 if name == "backbone" else 1) * update
+    for name, expected in weights.items():
+      np.testing.assert_allclose(np.asarray(state.params[name])[replica], expected, rtol=1e-4, atol=1e-5, err_msg=name)
+    assert not clip or min(norms) < clip < max(norms)
 
 
 # The pieces
