@@ -370,7 +370,7 @@ def test_a_stopped_run_ends_in_the_same_bits(method, quick_training, tmp_path, m
 
 
 @most_methods
-def test_assess_and_compare_say_what_the_run_says(method, quick_training, tmp_path):
+def test_assess_and_compare_say_what_the_run_says(method, quick_training, coarse_pictures, tmp_path):
   """Of two test videos, from their features alone."""
   run = run_of(method)
   first, second = run.dataset.folds[0].test_videos[:2]
