@@ -40,7 +40,7 @@ def two_streams(make_dataset):
   return two_streams
 
 
-def test_folds_and_criteria_have_epochs_and_ranges_of_their_own(make, two_streams, quick_compile):
+def test_folds_and_criteria_have_epochs_and_ranges_of_their_own(make, two_streams, nothing_drawn):
   """Folds of 9 and 5 videos that train for 4 and 2 epochs, two criteria of different range, two seeds: eight replicas."""
   changes = PLAIN | {"train.epochs_share": {"fold1": 0.5}, "model.score_ranges": {"part": (0.0, 12.0)}, "seeds": (0, 3)}
   trainer = train.Trainer(make(changes), two_streams(), Parallel(1))
@@ -123,7 +123,7 @@ def test_linear_svr(monkeypatch, load_config, two_streams):
       3, :dataset.lengths["static"][3]].max(axis=0).tolist()
 
 
-def test_siamese_names_only_its_own_videos(make, two_streams, quick_compile):
+def test_siamese_names_only_its_own_videos(make, two_streams, nothing_drawn):
   """Where replicas train at once, the siamese step costs each a batch; the unique one the videos of all batches."""
   dataset = two_streams(folds=FOLDS[:1])
   flops = {}

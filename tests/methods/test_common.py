@@ -305,13 +305,10 @@ def test_a_replica_equals_a_run_of_its_own(variant):
 @pytest.mark.parametrize("method, dtype", [
     either(method in COMPETITORS or dtype == "float32" and method != "core", method, dtype, name=f"{method}-{dtype}")
     for method in METHODS for dtype in ("float32", "bfloat16")])
-def test_lowers_for_accelerators(method, dtype, monkeypatch):
+def test_lowers_for_accelerators(method, dtype, monkeypatch, nothing_drawn):
   """In the form that they get; products of bfloat16 are there where the config says so, and only there."""
   config = make_config(method, changes={"train.dtype": dtype})
   dataset = make_dataset(config)
-  make = train.make_step                                      # what is drawn at the start is not asked for
-  monkeypatch.setattr(train, "make_step", lambda *given, **sizes: make(*given, **sizes)._replace(init=lambda *start: (
-      jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), jax.eval_shape(make(*given, **sizes).init, *start)))))
   trainer = train.Trainer(config, dataset, Parallel(1), at_once=len(replicas.plan(config, dataset)))
   function, given = trainer.first_call()
   for platform, name in dict(tpu="tpu", cuda="gpu").items():

@@ -189,8 +189,10 @@ def test_standardised_channels(make, with_maps, quick_compile, monkeypatch):
 VARIANTS = {"paper": {}, "no gru": {"model.attention_gru": False}, "cbam": {"model.attention": "cbam"}}
 
 
-# That the paper's learns, and that gradients reach all of it, is in `test_spatial_attention_learning.py`.
-@pytest.mark.parametrize("variant", [pytest.param("paper", marks=pytest.mark.slow), "no gru", "cbam"])
+# That the paper's learns, and that gradients reach all of it, is in `test_spatial_attention_learning.py`; gradients
+# without a GRU are in `modules/test_gru_attention.py`.
+@pytest.mark.parametrize("variant", [pytest.param("paper", marks=pytest.mark.slow),
+                                     pytest.param("no gru", marks=pytest.mark.slow), "cbam"])
 def test_variants_train(make, with_maps, quick_compile, variant):
   """Every parameter moves, and training pays."""
   config = make(VARIANTS[variant] | {"train.epochs": 40, "train.steps_per_call": 40, "train.learning_rate": 0.05})
@@ -202,7 +204,7 @@ def test_variants_train(make, with_maps, quick_compile, variant):
     assert not np.array_equal(old, new), path
 
 
-def test_accelerators_get_a_convolution(make, with_maps, quick_compile):
+def test_accelerators_get_a_convolution(make, with_maps, nothing_drawn):
   trainer = train.Trainer(make({"model.implementation": "plain"}), with_maps(), Parallel(1))
   function, given = trainer.first_call()
   traced = function.trace(*given)

@@ -166,7 +166,7 @@ def test_golden_gradients_by_the_series_and_divergence(golden, golden_name):
 
 
 @pytest.mark.golden("softdtw_band*")
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("implementation", [pytest.param("scan", marks=pytest.mark.slow), "checkpointed"])
 def test_golden_band(golden, golden_name, implementation):
   file, solve = golden(golden_name), value_and_alignment(implementation, banded=True)
   for size, gamma, key in cases(file):

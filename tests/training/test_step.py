@@ -482,7 +482,7 @@ def summed_gradients(trainer, items):
   return [flat(of_phase) for of_phase in gradients]
 
 
-def test_a_phase_computes_only_the_gradients_it_uses(load_config, make_dataset, quick_compile):
+def test_a_phase_computes_only_the_gradients_it_uses(load_config, make_dataset, nothing_drawn):
   """The ranking phase needs the filters' forward product alone: half of the work of the attention phase."""
   config = load_config(changes={"model.hidden": 32, "model.implementation": "plain", "model.noise_std": 0.0,
                                 "train.batch_size": 4, "train.steps_per_call": 1})
