@@ -250,6 +250,23 @@ def quick_compile():
 
 
 @pytest.fixture
+def nothing_drawn(monkeypatch):
+  """Trainers begin with zeros, which no program draws: for tests that look at programs or tables, and train nothing."""
+  from jaxskill import train
+  make = train.make_step
+
+  def begin_with_zeros(*given, **sizes):
+    made = make(*given, **sizes)
+
+    def init(keys, videos, constants):
+      state = jax.eval_shape(made.init, keys, videos, constants)
+      zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), state)
+      return zeros.replace(constants={name: constants[name] for name in state.constants})
+    return made._replace(init=init)
+  monkeypatch.setattr(train, "make_step", begin_with_zeros)
+
+
+@pytest.fixture
 def here(capsys, monkeypatch, quick_training):
   """here(config, *arguments) -> (exit code, stdout, stderr) of `jaxskill.main`, or another command, in this process."""
   del quick_training

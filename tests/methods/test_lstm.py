@@ -53,7 +53,7 @@ def test_shares():
   np.testing.assert_allclose(lstm.shares(jnp.zeros(4), 3), [1 / 3, 1 / 3, 1 / 3, 0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("options", ["features", "features,bidirectional"])
+@pytest.mark.parametrize("options", [pytest.param("features", marks=pytest.mark.slow), "features,bidirectional"])
 def test_loss_in_deviations_of_the_training_scores(load_config, make_dataset, quick_compile, options):
   """Whose mean a network without weights says; equal scores, and videos of one row, have finite gradients."""
   dataset = make_dataset()
@@ -91,7 +91,8 @@ def test_memory_lasts_longer_with_a_forget_bias(load_config, make_dataset, quick
   np.testing.assert_array_equal(lasting["lstm"]["cell"]["hf"]["bias"], 2.0)
 
 
-@pytest.mark.parametrize("options", [pytest.param("features", marks=pytest.mark.slow), "features,bidirectional", "features,c3d"])
+@pytest.mark.parametrize("options", ["features,bidirectional", *(       # one direction: `test_whos_better.py`
+    pytest.param(one, marks=pytest.mark.slow) for one in ("features", "features,c3d"))])
 def test_learns_what_every_row_shows(load_config, make_dataset, quick_compile, options):
   dataset = make_dataset(videos=30, folds=((range(20), range(20, 30)),))
   shown = 0.1 * dataset.streams["rgb"]

@@ -49,8 +49,8 @@ def official(load_config, margins, weight, implementation, **changes):
       "loss.weights.diversity": float(weight), "model.implementation": implementation} | changes)
 
 
-@pytest.mark.golden("raan_small*")
-@pytest.mark.parametrize("implementation", ["plain", "chunked"])
+@pytest.mark.golden("raan_small*")           # the plain form is quick in `golden_real` and in `training/test_step.py`
+@pytest.mark.parametrize("implementation", [pytest.param("plain", marks=pytest.mark.slow), "chunked"])
 def test_golden_small(golden, golden_name, load_config, request, implementation):
   if implementation == "plain":     # the chunked form is compiled as it is used
     request.getfixturevalue("quick_compile")

@@ -20,7 +20,8 @@ from tests.known_programs import Known
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 TINY = {"model.hidden": 4, "model.width": 3, "model.directions": 3, "model.heads": 2, "model.head_hidden": 3,
-        "model.head_outputs": 2, "model.segments": 3, "model.exemplars.count": 2, "train.learning_rate": 1e-3}
+        "model.head_outputs": 2, "model.segments": 3, "model.exemplars.count": 2, "train.learning_rate": 1e-3,
+        "model.gamma": 0.7, "loss.margin": 0.3}
 VARIANTS = {"paper": {}, "hard": {"model.alignment": "hard"}, "linear": {"model.alignment": "linear"},
             "random": {"model.exemplars.choose": "random"}, "band": {"model.bandwidth": 5},
             "rows": {"model.differences": "rows"}, "none": {"model.differences": "none"},
@@ -28,7 +29,7 @@ VARIANTS = {"paper": {}, "hard": {"model.alignment": "hard"}, "linear": {"model.
             "as drawn": {"model.directions": 0}, "one segment": {"model.segments": 1}}
 # All of them at least once, in few programs.
 TOGETHER = {name: functools.reduce(lambda made, one: made | VARIANTS[one], name.split(", "), {}) for name in (
-    "random, band", "hard, as drawn, one segment", "linear, rows", "none, free query")}
+    "hard, band, as drawn, one segment", "random, linear, rows", "none, free query")}
 VARIANTS |= TOGETHER
 FORMS = {name: VARIANTS[name] for name in ("paper", "hard", "linear", "rows", "none", "as drawn")}
 FREE = {"free query": VARIANTS["free query"], "free reference": {"model.free_ends": "reference"},
@@ -285,12 +286,13 @@ def test_losses(form):
 @pytest.mark.parametrize("alignment", ["soft", "linear"])
 def test_gradients(alignment):
   """Through the expected alignment too: along random directions, against differences of the float64 loss."""
-  system, variables, features, scores = small({"model.alignment": alignment, "loss.margin": 0.3, "model.gamma": 0.7}, 4)
-  everything = system.everything(variables, batch(features, LENGTHS), scores, np.array(ITEMS), np.ones(len(ITEMS), bool))
+  system, variables, features, scores, _ = aligned(alignment, 4)
+  items = np.array([(4, 0, 1), *ITEMS])                   # of as many as `aligned` has, no video twice
+  everything = system.everything(variables, batch(features, LENGTHS), scores, items, np.ones(len(items), bool))
   gradient = double(everything[1])
   params, rng = double(variables["params"]), np.random.default_rng(0)
   naive = lambda step, direction: sum(naive_losses({k: v + step * direction[k] for k, v in params.items()}, system.config,
-                                                   ITEMS, real_rows(features), scores).values()).sum()
+                                                   items, real_rows(features), scores).values()).sum()
   for part in ("", "encoder/direction", "encoder", "heads", "heads/timing") if alignment == "soft" else ("", "heads"):
     direction = {k: rng.normal(size=v.shape) * k.startswith(part) for k, v in params.items()}
     slope = (naive(1e-5, direction) - naive(-1e-5, direction)) / 2e-5
@@ -479,7 +481,7 @@ def configure(load_config):
 
 
 @pytest.mark.parametrize("choose", ["best", "random"])
-def test_references(configure, scored, choose):
+def test_references(configure, scored, nothing_drawn, choose):
   """Those of the training side, of the own activity, never the query itself; in training the ones that answer later."""
   trainer = train.Trainer(configure({"model.exemplars.choose": choose, "seeds": (0, 7), "data.criteria": ("score", "style"),
                                      "model.exemplars.count": 3}), scored, Parallel(1))
@@ -516,7 +518,7 @@ def test_variants_train(configure, scored, variant):
     assert np.array_equal(old, new) == ("importance" in str(path) and changes.get("model.segments") == 1), path
 
 
-def test_a_step_encodes_each_video_once(configure, scored, monkeypatch):
+def test_a_step_encodes_each_video_once(configure, scored, nothing_drawn, monkeypatch):
   """References too; that nothing is traced again is in `test_common.py`."""
   shapes, build = [], methods.build
 
@@ -532,7 +534,7 @@ def test_a_step_encodes_each_video_once(configure, scored, monkeypatch):
   assert shapes == [(4 + 3, 6, 5)]          # the batch, and the best two with the third, which the best two look up to
 
 
-def test_references_of_pairs_won_most_of_the_training_pairs(load_config, make_dataset):
+def test_references_of_pairs_won_most_of_the_training_pairs(load_config, make_dataset, nothing_drawn):
   """Items are (better, worse, references of either); a test pair says nothing of who is best."""
   pairs = np.array([(0, 1), (0, 2), (0, 3), (1, 2), (4, 3), (5, 0), (6, 7)], np.int32)
   fold = Fold("one", np.arange(5), np.arange(5, 8), np.arange(5), np.arange(5, 7))
@@ -548,7 +550,7 @@ def test_references_of_pairs_won_most_of_the_training_pairs(load_config, make_da
                             [4, 3, 0, 1, 0, 4]]
 
 
-def test_a_run_on_pairs_and_its_answers(load_config, quick_training, monkeypatch, tmp_path):
+def test_a_run_on_pairs_and_its_answers(load_config, quick_training, coarse_pictures, monkeypatch, tmp_path):
   """Accuracy in place of correlation, pictures, and the same scores of videos from their features alone."""
   config = load_config("skilldiff", "simulated,pairs", TINY | {"data.simulated.num_videos": 30, "model.exemplars.count": 2})
   del quick_training
@@ -558,7 +560,7 @@ def test_a_run_on_pairs_and_its_answers(load_config, quick_training, monkeypatch
   replica, = results["replicas"]
   assert {"accuracy", "step"} == replica["last"].keys() and replica["against_truth"].keys() >= {"ap_faulty", "alignment_error_s"}
   assert all(0 <= score <= 1 for score in replica["scores"].values()) and replica["branches"] == {}
-  assert (tmp_path / "run" / "alignment.png").stat().st_size > 10_000
+  assert (tmp_path / "run" / "alignment.png").stat().st_size > 5_000
   test = dataset.folds[0].test_videos[:2]
   for video in test:
     np.save(tmp_path / f"{dataset.videos[video]}.npy", dataset.streams["rgb"][video, : dataset.lengths["rgb"][video]])

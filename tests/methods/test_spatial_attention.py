@@ -122,7 +122,7 @@ def test_recipe(make, with_maps, quick_compile):
   method, videos, fold = trainer.method, as_maps(trainer.loader.videos), trainer.dataset.folds[0]
   pairs = trainer.loader.local(trainer.dataset.pairs[fold.train_pairs])
   variables = jax.tree.map(lambda x: x[0], trainer.state.variables())
-  momentum = jax.tree.map(jnp.zeros_like, variables["params"])
+  momentum = jax.tree.map(np.zeros_like, variables["params"])
 
   @jax.jit
   def gradient(params, step):
@@ -131,10 +131,11 @@ def test_recipe(make, with_maps, quick_compile):
       score = method.encode(variables | dict(params=params), videos, key, True)["score"]
       return jnp.maximum(0.5 - (score[pairs[:, 0]] - score[pairs[:, 1]]), 0).sum()
     return jax.grad(loss)(params)
-  params = variables["params"]
+  params = jax.tree.map(np.asarray, variables["params"])
   for step in range(3):
-    momentum = jax.tree.map(lambda m, g, p: 0.9 * m + g + 0.01 * p, momentum, gradient(params, step), params)
-    params = jax.tree.map(lambda p, m: p - 0.002 * m, params, momentum)
+    slopes = jax.tree.map(np.asarray, gradient(params, step))
+    momentum = jax.tree.map(lambda m, g, p: 0.9 * m + g + np.float32(0.01) * p, momentum, slopes, params)
+    params = jax.tree.map(lambda p, m: np.float32(p - 0.002 * m), params, momentum)
     trainer.advance()
     for ours, theirs in zip(jax.tree.leaves(params), jax.tree.leaves(trainer.state.params), strict=True):
       np.testing.assert_allclose(theirs[0], ours, atol=1e-5)
@@ -159,12 +160,13 @@ def test_random_labels(make, with_maps):
 # One result
 
 
-def test_maps_kept_as_rows_change_nothing(make, with_maps, quick_compile, monkeypatch):
+@pytest.mark.parametrize("forms", [(("siamese", 8),), pytest.param((("siamese", 1), ("unique", 8)), marks=pytest.mark.slow)])
+def test_maps_kept_as_rows_change_nothing(make, with_maps, quick_compile, monkeypatch, forms):
   dataset = with_maps()
   one, _ = trained(make(), dataset)
   answers = jax.tree.leaves(one.assess(everything=True))
   monkeypatch.setattr(batches, "_LANES", 5)
-  for encode, devices in (("siamese", 1), ("unique", 8)):
+  for encode, devices in forms:
     other, _ = trained(make({"train.encode": encode}), dataset, devices)
     assert isinstance(other.loader.videos["maps"], batches.MapRows)
     assert_close(other.state, one.state)
@@ -187,8 +189,10 @@ def test_standardised_channels(make, with_maps, quick_compile, monkeypatch):
 VARIANTS = {"paper": {}, "no gru": {"model.attention_gru": False}, "cbam": {"model.attention": "cbam"}}
 
 
-# That the paper's learns, and that gradients reach all of it, is in `test_spatial_attention_learning.py`.
-@pytest.mark.parametrize("variant", [pytest.param("paper", marks=pytest.mark.slow), "no gru", "cbam"])
+# That the paper's learns, and that gradients reach all of it, is in `test_spatial_attention_learning.py`; gradients
+# without a GRU are in `modules/test_gru_attention.py`.
+@pytest.mark.parametrize("variant", [pytest.param("paper", marks=pytest.mark.slow),
+                                     pytest.param("no gru", marks=pytest.mark.slow), "cbam"])
 def test_variants_train(make, with_maps, quick_compile, variant):
   """Every parameter moves, and training pays."""
   config = make(VARIANTS[variant] | {"train.epochs": 40, "train.steps_per_call": 40, "train.learning_rate": 0.05})
@@ -200,7 +204,7 @@ def test_variants_train(make, with_maps, quick_compile, variant):
     assert not np.array_equal(old, new), path
 
 
-def test_accelerators_get_a_convolution(make, with_maps, quick_compile):
+def test_accelerators_get_a_convolution(make, with_maps, nothing_drawn):
   trainer = train.Trainer(make({"model.implementation": "plain"}), with_maps(), Parallel(1))
   function, given = trainer.first_call()
   traced = function.trace(*given)

@@ -104,6 +104,7 @@ def test_gradients_are_finite_at_the_corners(load_config, quick_compile):
   assert value == 3.0 and all(np.isfinite(x).all() for x in jax.tree.leaves(gradients))
 
 
+@pytest.mark.slow                       # as the simulated one below
 def test_learns_what_every_segment_shows(load_config, make_dataset, quick_compile):
   dataset = make_dataset(videos=30, folds=((range(20), range(20, 30)),))
   shown = 0.1 * dataset.streams["rgb"]

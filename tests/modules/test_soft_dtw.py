@@ -166,7 +166,7 @@ def test_golden_gradients_by_the_series_and_divergence(golden, golden_name):
 
 
 @pytest.mark.golden("softdtw_band*")
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("implementation", [pytest.param("scan", marks=pytest.mark.slow), "checkpointed"])
 def test_golden_band(golden, golden_name, implementation):
   file, solve = golden(golden_name), value_and_alignment(implementation, banded=True)
   for size, gamma, key in cases(file):
@@ -304,9 +304,12 @@ def check_spoiled_pairs(implementation, cases=tuple(itertools.product(SPOILED, I
   @jax.vmap
   def solve(cost):
     value, slopes = jax.value_and_grad(lambda c, gamma: soft_dtw(c, gamma, **options), (0, 1))(cost, 0.1)
-    second = jax.grad(lambda c: jnp.square(soft_alignment(c, 0.1, **options)).sum())(cost)
-    return soft_dtw(cost, 0.1, **options), value, slopes, soft_alignment(cost, 0.1, **options), second, hard_alignment(
-        cost, **options)
+
+    def squared(cost):
+      soft = soft_alignment(cost, 0.1, **options)
+      return jnp.square(soft).sum(), soft
+    second, soft = jax.grad(squared, has_aux=True)(cost)
+    return soft_dtw(cost, 0.1, **options), value, slopes, soft, second, hard_alignment(cost, **options)
   forward, value, (slope, by_gamma), soft, second, hard = solve(cost)
   for values in (forward, value):
     np.testing.assert_array_equal(values[:-1], [SPOILED[bad] for bad, _ in cases])

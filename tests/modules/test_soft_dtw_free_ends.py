@@ -98,19 +98,19 @@ def test_first_and_second_derivatives_are_those_of_differences(implementation):
     check_grads(weighted, (cost, 0.3), order=1, modes=["rev"])
 
 
-def test_long_series_in_parts_are_exact_and_so_are_costs_of_thousands_of_gammas(monkeypatch):
+@pytest.mark.parametrize("n,m", [(24, 40), pytest.param(40, 24, marks=pytest.mark.slow)])
+def test_long_series_in_parts_are_exact_and_so_are_costs_of_thousands_of_gammas(monkeypatch, n, m):
   monkeypatch.setattr(wavefront, "_LONG", 16)
   solve, exact = (jax.jit(jax.value_and_grad(functools.partial(soft_dtw, free_ends=True, **options)))
                   for options in ({}, dict(implementation="checkpointed")))
-  for n, m in ((24, 40), (40, 24)):
-    cost = uniform(n, m, seed=n)
-    for gamma in (0.1, 1e-4):
-      value, alignment = solve(cost, gamma)
-      with jax.enable_x64(True):
-        true_value, true_alignment = exact(cost.astype(np.float64), gamma)
-      np.testing.assert_allclose(value, cell_by_cell(cost, gamma), rtol=1e-5, atol=1e-6)
-      np.testing.assert_allclose(value, true_value, rtol=1e-5, atol=1e-6)
-      np.testing.assert_allclose(alignment, true_alignment, atol=1e-4)
+  cost = uniform(n, m, seed=n)
+  for gamma in (0.1, 1e-4):
+    value, alignment = solve(cost, gamma)
+    with jax.enable_x64(True):
+      true_value, true_alignment = exact(cost.astype(np.float64), gamma)
+    np.testing.assert_allclose(value, cell_by_cell(cost, gamma), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(value, true_value, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(alignment, true_alignment, atol=1e-4)
 
 
 @hypothesis.settings(max_examples=25, deadline=None, derandomize=True, database=None)

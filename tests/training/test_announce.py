@@ -23,8 +23,8 @@ def test_how_long_is_said_once_after_the_first_calls():
   assert len(said) == 1                                  # it has ended before
 
 
-def test_what_is_trained_on_what_and_where_to(quick_compile, load_config, make_dataset):
-  del quick_compile
+def test_what_is_trained_on_what_and_where_to(nothing_drawn, load_config, make_dataset):
+  del nothing_drawn
   data = make_dataset(folds=((range(8), range(8, 11)), (range(3, 11), range(3))))
   trainer = train.Trainer(load_config(changes={"seeds": (0, 1, 2), "train.dtype": "float32"}), data, Parallel(2))
   first, second = announce.describe(trainer, "runs/x").splitlines()

@@ -10,7 +10,7 @@ from jaxskill.training import memory
 from jaxskill.training.parallel import Parallel
 
 
-def trainer_of(load_config, make_dataset, devices=1, changes=None, system="pros_cons"):
+def trainer_of(load_config, make_dataset, devices=1, changes=None, system="whos_better"):
   config = load_config(system, "simulated", {"plots": False, "train.batch_size": 8} | (changes or {}))
   data = make_dataset(videos=12, folds=((range(12), range(8, 12)),))             # one group of videos on the device
   return train.Trainer(config, data, Parallel(devices))
@@ -59,7 +59,7 @@ def test_a_run_that_cannot_fit_writes_nothing(quick_compile, load_config, make_d
   monkeypatch.setattr(train, "Parallel", lambda _: Parallel(1))
   monkeypatch.setattr(memory, "needed_bytes", lambda _: 10 ** 18)
   with pytest.raises(ValueError, match="random: one step of training needs about"):
-    train.run(load_config(changes={"plots": False}), tmp_path / "run", make_dataset())
+    train.run(load_config("whos_better", changes={"plots": False}), tmp_path / "run", make_dataset())
   assert not (tmp_path / "run").exists()
 
 

@@ -40,14 +40,14 @@ def step_of(config, dataset):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("method", ["pros_cons", "spatial_attention", "core", "action_net"])
-def test_steps_of_the_benchmark(method, dtype):
+def test_steps_of_the_benchmark(nothing_drawn, method, dtype):
   config, official = cli.read_config(str(CONFIGS / f"{method}.py"), [])
   shape = systems.find(method).shapes["tiny"]
   step_of(contenders.configure(config, dtype, shape, official), contenders.data_of(config, shape))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_step_of_skilldiff(load_config, make_dataset, dtype):
+def test_step_of_skilldiff(load_config, make_dataset, nothing_drawn, dtype):
   data = make_dataset(videos=12, segments=6, score_range=(-4.0, 4.0))
   step_of(load_config("skilldiff", "features", {"train.dtype": dtype, "train.batch_size": 4, "train.epochs": 1}), data)
 
@@ -104,6 +104,6 @@ def test_64_bit_types_change_nothing_that_streams(quick_training, tmp_path):
   digests = []
   for wide in (False, True):
     with jax.enable_x64(wide):
-      config = small_config("pros_cons", "simulated", changes)
+      config = small_config("usdl", "simulated", changes)
       digests.append(train.run(config, tmp_path / str(wide))["params_sha256"])
   assert digests[0] == digests[1]

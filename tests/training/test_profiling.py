@@ -18,7 +18,9 @@ def one_device(monkeypatch, quick_compile):
 
 
 def small(load_config, **changes):
-  return load_config(changes={"plots": False, "train.epochs": 4} | changes)
+  """Of two phases, of few operations."""
+  return load_config(changes={"plots": False, "train.epochs": 4, "model.branches": ("high", "uniform"), "model.num_filters": 1,
+                              "model.noise_std": 0.0} | changes)
 
 
 def test_profiled_steps_are_in_the_trace_and_change_no_bit(load_config, tmp_path, capsys, monkeypatch):

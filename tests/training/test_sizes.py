@@ -8,6 +8,7 @@ import pytest
 
 from jaxskill import train
 from jaxskill.training import sizes
+from tests.known_programs import Known
 
 
 def config_of(**model):
@@ -43,7 +44,8 @@ def test_published_presets_have_the_paper_s_sizes():
   assert get("features").model.num_leaves == get("features").model.hidden == 0
 
 
-def test_a_run_records_its_sizes_and_resumes_with_them(quick_training, make_dataset, tmp_path, capsys):
+def test_a_run_records_its_sizes_and_resumes_with_them(quick_training, make_dataset, tmp_path, capsys, monkeypatch):
+  Known().patch(monkeypatch)
   config = importlib.import_module("configs.core").get_config("features")
   config.update_from_flattened_dict({"data.dir": "features", "plots": False, "train.epochs": 1, "train.steps_per_call": 1})
   config.lock()
