@@ -46,7 +46,8 @@ def curves_csv(result: dict[str, Any]) -> str:
   table.writerow(("kind", "name", "start", "end", "value"))
   for kind in ("attention", "curves"):
     for name, line in result[kind].items():
-      table.writerows((kind, cli.plain(name), *row) for row in zip(line["start"], line["end"], line["values"]))
+      shown, rows = cli.plain(name), zip(line["start"], line["end"], line["values"])
+      table.writerows((kind, shown, *row) for row in rows)
   for name in ("score", "importance"):
     table.writerows(("segment", name, one["start"], one["end"], one[name]) for one in result["segments"])
   return out.getvalue()
