@@ -34,9 +34,31 @@ if TYPE_CHECKING:
 
 CONFIGS, RECIPES = "configs", "configs/features"     # folders of files that come with the package
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-# Settings of glibc: number, variable that says so to a process as it starts, value that keeps memory.
-_KEEP = ((-8, "MALLOC_ARENA_MAX", 1), (-4, "MALLOC_MMAP_MAX_", 0), (-1, "MALLOC_TRIM_THRESHOLD_", 2**31 - 1))
+# Settings of glibc's mallopt that keep freed memory: one heap (M_ARENA_MAX), no block mapped by itself (M_MMAP_MAX), and
+# bytes at the end of the heap that stay (M_TRIM_THRESHOLD).
+_KEEP = ((-8, 1), (-4, 0), (-1, 2 ** 30))
 _at_end = []         # what `at_end` has been given
+
+
+def keep_memory() -> None:
+  """Lets this process use memory again that it has freed, up to 1 GiB of it, where the C library is glibc.
+
+  On a CPU each call of a compiled program takes its temporary memory anew, up to hundreds of megabytes. By itself glibc
+  gives them back to the system in between, which clears each page when it is touched again: 15 to 28 % of the CPU time
+  of a step that streams. Must be called before any thread is started, which would get a heap of its own. Any variable
+  that tunes glibc's memory (MALLOC_..., glibc.malloc in GLIBC_TUNABLES) switches this off.
+  """
+  if "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "") or any(name.startswith("MALLOC_") for name in os.environ):
+    return
+  try:
+    if not (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc"):
+      return
+    import ctypes
+    library = ctypes.CDLL(None)
+  except (AttributeError, ValueError, OSError, ImportError):         # another system, or another library
+    return
+  for number, value in _KEEP:
+    library.mallopt(number, value)
 
 
 def listen() -> None:
@@ -44,8 +66,9 @@ def listen() -> None:
 
   A thread ends the process. Raised in the main thread, as Python does with KeyboardInterrupt, an exception is lost in
   a finalizer, crashes the import of a compiled module, and waits until a compiler has ended. Every file is written
-  whole or not at all, so nothing is lost.
+  whole or not at all, so nothing is lost. Calls `keep_memory` before it starts that thread.
   """
+  keep_memory()
   if os.name == "nt":                                      # Python's own way there
     return
   reader, writer = os.pipe()
@@ -97,7 +120,6 @@ def command() -> Iterator[None]:
       stream.reconfigure(errors="replace", line_buffering=True)
   logging.getLogger("jax").setLevel(logging.WARNING)       # not which accelerators it looks for in vain
   gc.set_threshold(20_000, 10, 10)                         # JAX makes 200 000 objects that stay: look through them less
-  keep_memory()
   try:
     yield
   except BrokenPipeError:                                  # the reader of our output is gone: `| head`
@@ -113,27 +135,6 @@ def command() -> Iterator[None]:
       raise
     _refuse(f"the device is out of memory ({str(error).splitlines()[0][:200]}); lower config.train.batch_size or "
             "config.data.device_budget, or use more devices.")
-
-
-def keep_memory() -> None:
-  """Lets this process, and those that it starts, use memory again that they have freed, where the C library is glibc.
-
-  On a CPU each call of a compiled program takes its temporary memory anew, up to hundreds of megabytes. By itself glibc
-  gives them back to the system in between, which clears each page when it is touched again: 15 to 28 % of the CPU time
-  of a step that streams. Must be called before JAX starts threads, which would have memory of their own. Variables of
-  the environment that tune glibc have the last word.
-  """
-  import ctypes
-  tuned = "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "") or any(name in os.environ for _, name, _ in _KEEP)
-  try:
-    if tuned or not (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc"):
-      return
-  except (AttributeError, ValueError, OSError):            # another system, or another library
-    return
-  library = ctypes.CDLL(None)
-  for number, name, value in _KEEP:
-    library.mallopt(number, value)
-    os.environ[name] = str(value)
 
 
 def _refuse(message: Any) -> None:

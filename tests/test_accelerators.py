@@ -37,8 +37,8 @@ MOST = dict(gpu=dict(pros_cons=(650, 570), spatial_attention=(340, 330), core=(4
 
 
 # Times the larger bound that a step may take on a v5e with operands of bfloat16, a little more than the compiler
-# estimates; of other systems nothing is held. Pros & Cons, as it is now, was not compiled to the end.
-RATIOS = dict(core=2.5, spatial_attention=3.4)
+# estimates; of SkillDiff, whose soft-DTW is a scan without a kernel, nothing is held.
+RATIOS = dict(pros_cons=1.55, core=2.5, spatial_attention=3.4, action_net=5.7)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -21,7 +21,7 @@ import ml_collections
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxskill import files, methods, train
+from jaxskill import cli, files, methods, train
 from jaxskill.benchmark.systems import Shape, amount, find, random_dataset
 from jaxskill.data.dataset import SkillDataset
 from jaxskill.methods.common import operand_type
@@ -273,7 +273,11 @@ def call(limit: float, form: str, function: str, *arguments: Any) -> dict[str, A
 
 
 def begin() -> None:
-  """Sets a worker process up: contenders share a GPU, and a compilation that is timed must not be a cached one."""
+  """Sets a worker process up: contenders share a GPU, and a compilation that is timed must not be a cached one.
+
+  It keeps freed memory as commands do, PyTorch's too.
+  """
+  cli.keep_memory()
   os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
   jax.config.update("jax_compilation_cache_dir", None)
 

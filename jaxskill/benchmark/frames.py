@@ -62,6 +62,7 @@ def measure(config: ConfigDict, batch: int, steps: int, results: multiprocessing
   from jaxskill.data.dataset import Fold, SkillDataset, VideoFiles
   from jaxskill.training.host_memory import peak_bytes
   from jaxskill.training.parallel import Parallel
+  cli.keep_memory()
   cli.use_compilation_cache()
   with tempfile.TemporaryDirectory() as folder:
     files, count = [], 2 * batch + 2

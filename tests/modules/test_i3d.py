@@ -13,7 +13,7 @@ from jaxskill.modules.convolution import random_variables
 from jaxskill.modules.i3d import I3D, MIN_FRAMES, clip_features
 from tests.golden_networks import assert_close, check_stages, every_case, input_of
 
-QUICK = [("i3d_rgb", "t16_noise"), ("i3d_padding", "16x225x225")]        # core: the same network, in `test_onnx_networks`
+QUICK = [("i3d_rgb", "t16_noise"), ("i3d_padding", "16x225x225")]        # core: the same network but for eps
 
 
 @functools.cache
@@ -87,6 +87,21 @@ def test_gradients_reach_every_weight_but_no_statistic(quick_compile, monkeypatc
                                             clips)["features"] ** 2)
   gradient = jax.jit(jax.grad(loss))(variables["params"])
   assert all(np.isfinite(g).all() and np.abs(g).max() > 0 for g in map(np.asarray, jax.tree.leaves(gradient)))
+
+
+def test_every_normalization_has_the_eps_of_the_network(few_blocks):
+  """CoRe's copy has another than the authors'; where variances are small, outputs fall by the root of the quotient."""
+  clips, variance, seen = small_clips()[:1], 1e-4, {}
+  variables = random_variables(I3D(), clips)
+  zero = dict(mean=0.0, bias=0.0, var=variance)
+  variables = jax.tree_util.tree_map_with_path(lambda path, x: jnp.full_like(x, zero[path[-1].key])
+                                               if path[-1].key in zero else x, variables)
+  for eps in (1e-3, 1e-5):
+    first = jax.jit(lambda variables, eps=eps: I3D(eps=eps).apply(variables, clips)["conv3d_1a_7x7"])
+    seen[eps] = np.asarray(first(variables))
+  ratio = np.sqrt((variance + 1e-3) / (variance + 1e-5))
+  np.testing.assert_allclose(seen[1e-5], ratio * seen[1e-3], rtol=1e-3, atol=1e-3)
+  assert seen[1e-3].max() > 0.1
 
 
 def test_bad_clips():

@@ -20,7 +20,8 @@ def trainer_of(load_config, make_dataset, devices=1, changes=None, system="whos_
                                              pytest.param(0.0, 2, marks=pytest.mark.slow)])
 def test_the_step_that_was_asked_about_runs(quick_compile, load_config, make_dataset, caplog, devices, budget):
   del quick_compile
-  trainer = trainer_of(load_config, make_dataset, devices, {"data.device_budget": budget})
+  system = "whos_better" if budget else "pros_cons"            # streamed: each of two phases has its videos
+  trainer = trainer_of(load_config, make_dataset, devices, {"data.device_budget": budget}, system)
   with jax.log_compiles():
     memory.check(trainer)
     asked = len([r for r in caplog.records if "Finished XLA compilation of" in r.message])

@@ -13,6 +13,8 @@ from typing import Any
 
 import jax
 
+from jaxskill import cli
+
 START_S = 120            # more than a process ever takes to start
 
 
@@ -68,6 +70,7 @@ def _serve(pipe: multiprocessing.connection.Connection, devices: int) -> None:
   """Answers until the other end is gone."""
   if hasattr(os, "setpgid"):
     os.setpgid(0, 0)                       # what it starts ends with it
+  cli.keep_memory()
   os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")        # others may measure on the same device
   jax.config.update("jax_compilation_cache_dir", None)                   # a compilation that is timed is no cached one
   if devices > 1 and "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
