@@ -34,19 +34,20 @@ if TYPE_CHECKING:
 
 CONFIGS, RECIPES = "configs", "configs/features"     # folders of files that come with the package
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-# Settings of glibc's mallopt that keep freed memory: one heap (M_ARENA_MAX), no block mapped by itself (M_MMAP_MAX), and
-# bytes at the end of the heap that stay (M_TRIM_THRESHOLD).
+# Settings of glibc's mallopt that keep freed memory: one heap (M_ARENA_MAX), no block mapped by itself (M_MMAP_MAX),
+# and bytes at the end of the heap that stay (M_TRIM_THRESHOLD).
 _KEEP = ((-8, 1), (-4, 0), (-1, 2 ** 30))
 _at_end = []         # what `at_end` has been given
 
 
 def keep_memory() -> None:
-  """Lets this process use memory again that it has freed, up to 1 GiB of it, where the C library is glibc.
+  """Lets this process use memory again that it has freed, where the C library is glibc.
 
   On a CPU each call of a compiled program takes its temporary memory anew, up to hundreds of megabytes. By itself glibc
   gives them back to the system in between, which clears each page when it is touched again: 15 to 28 % of the CPU time
-  of a step that streams. Must be called before any thread is started, which would get a heap of its own. Any variable
-  that tunes glibc's memory (MALLOC_..., glibc.malloc in GLIBC_TUNABLES) switches this off.
+  of a step that streams. With this, up to 1 GiB at the end of the heap stays, and all that lies below memory in use. Must
+  be called before any thread is started, which would get a heap of its own. Any variable that tunes glibc's memory
+  (MALLOC_..., glibc.malloc in GLIBC_TUNABLES) switches it off.
   """
   if "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "") or any(name.startswith("MALLOC_") for name in os.environ):
     return
