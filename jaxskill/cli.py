@@ -44,9 +44,9 @@ def keep_memory() -> None:
   """Lets this process use memory again that it has freed, where the C library is glibc.
 
   On a CPU each call of a compiled program takes its temporary memory anew, up to hundreds of megabytes. By itself glibc
-  gives them back to the system in between, which clears each page when it is touched again: 15 to 28 % of the CPU time
-  of a step that streams. With this, up to 1 GiB at the end of the heap stays, and all that lies below memory in use.
-  Must be called before any thread is started, which would get a heap of its own. Any variable that tunes glibc's memory
+  gives them back to the system in between, which clears each page when it is touched again; benchmark/README.md says
+  what that costs. With this, up to 1 GiB at the end of the heap stays, and all that lies below memory in use. Must be
+  called before a thread has taken memory, which would get a heap of its own. Any variable that tunes glibc's memory
   (MALLOC_..., glibc.malloc in GLIBC_TUNABLES) switches it off.
   """
   if "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "") or any(name.startswith("MALLOC_") for name in os.environ):

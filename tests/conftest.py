@@ -48,7 +48,7 @@ def pytest_configure(config):
   worker = getattr(config, "workerinput", {})
   if int(worker.get("workercount", 0)) > 1:
     cores.take_one(int(worker["workerid"].removeprefix("gw")))
-  setattr(cli, "keep_memory", lambda: None)         # commands in a worker leave its memory as it is
+  cli.keep_memory = lambda: None                    # commands in a worker leave its memory as it is
   # Many tests compile the same program again. The cache must be there before the first compilation.
   if not hasattr(config, "workerinput"):            # workers of pytest-xdist inherit it
     for name, kind in ((CACHE, "cache"), (RUNS, "runs")):

@@ -9,8 +9,6 @@ from jaxskill import assess, compare, data, train
 from jaxskill.training import checkpoints, finished_run
 from tests.conftest import small_config
 
-pytestmark = pytest.mark.usefixtures("quick_training")
-
 pytestmark = pytest.mark.usefixtures("quick_answers")
 
 
