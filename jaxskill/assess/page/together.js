@@ -4,7 +4,7 @@ const RUSH = 4;                                 // times as fast as the first: t
 class Together {                                // the second player follows the first
   constructor([first, second]) {
     Object.assign(this, {first, second, pin: [0, 0], mode: find("[data-do=sync]").value});
-    Object.assign(this, {alone: false, ours: 0, asked: 0, jump: 0.05});
+    Object.assign(this, {alone: false, ours: {play: 0, pause: 0}, asked: 0, jump: 0.05});
     this.alignment = data.alignment && this.whole(data.alignment);
     find("[data-do=sync]").addEventListener("change", event => { this.mode = event.target.value; this.place(); });
     find("[data-do=pin]").addEventListener("click", () => this.pinHere());
@@ -39,11 +39,12 @@ class Together {                                // the second player follows the
       if (this.reaches(second.time)) this.place(0.02);
     });
     second.video.addEventListener("play", () => {         // by the browser's own button, perhaps
+      if (this.ours.play) return this.ours.play--;
       if (this.apart || !first.video.paused || second.video.paused) return;
       if (this.reaches(second.time)) first.play(); else this.alone = true;
     });
     second.video.addEventListener("pause", () => {
-      if (this.ours) this.ours--;
+      if (this.ours.pause) this.ours.pause--;
       else if (this.alone) this.alone = !second.video.paused;
       else if (this.mode !== "none" && !second.video.ended) first.video.pause();
     });
@@ -65,8 +66,13 @@ class Together {                                // the second player follows the
   get apart() { return this.mode === "none" || this.alone; }
   rest() {                                      // stops the second, which is no reason to stop the first
     if (!this.second.video || this.second.video.paused) return;
-    this.ours++;
+    this.ours.pause++;
     this.second.video.pause();
+  }
+  start() {                                     // goes on with the second, which is no wish to see it alone
+    if (!this.second.video.paused) return;
+    this.ours.play++;
+    this.second.video.play().catch(() => {});
   }
   whole({better, other}) {                      // from end to end of both where that is no leap, and never backwards
     const [a, b] = this.durations;
@@ -114,7 +120,7 @@ class Together {                                // the second player follows the
     this.alone = !this.reaches(second.time);
     if (!this.alone) return first.play();
     first.video.pause();
-    second.video.play().catch(() => {});
+    this.start();
   }
   pinHere() {
     this.pin = [this.first.time, this.second.time];
@@ -147,7 +153,7 @@ class Together {                                // the second player follows the
       const rate = slope * first.video.playbackRate + 2 * off;
       second.video.playbackRate = rate < 0.07 ? 0.07 : Math.min(rate, 8);
       if (rate < 0.07 && off < 0.03) this.rest();
-      else if (second.video.paused) second.video.play().catch(() => {});
+      else this.start();
     }, 40);
   }
 }
