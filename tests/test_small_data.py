@@ -119,7 +119,7 @@ def test_option_that_cannot_be(system, options, fault):
     importlib.import_module(f"configs.{system}").get_config(options)
 
 
-def test_command_line_refuses_what_does_not_fit_into_memory(root, tmp_path, monkeypatch, capsys):
+def test_command_line_refuses_what_does_not_fit_into_memory(root, tmp_path, nothing_drawn, monkeypatch, capsys):
   """Every row with every row of trials of 4 s, for a batch that is far too large: terabytes, refused before a step."""
   monkeypatch.chdir(REPO)
   with pytest.raises(SystemExit) as caught:

@@ -28,7 +28,7 @@ def trainer_of(read, form, shape):
 
 
 @pytest.mark.parametrize("form", ["float32", pytest.param("official+R2", marks=pytest.mark.slow)])
-def test_flops_agree_with_what_xla_counts(read, form, quick_compile):
+def test_flops_agree_with_what_xla_counts(read, form, nothing_drawn, quick_compile):
   shape = SHAPE._replace(batch_size=16, train_videos=16, streams=dict(rgb=(20, 128), static=(30, 256)),
                          windows=dict(rgb=18, static=30), channels=64, attention_hidden=32, head_hidden=32)
   trainer = trainer_of(read, form, shape)

@@ -28,7 +28,7 @@ def trainer_of(read, form, shape=SHAPE):
 
 
 @pytest.mark.parametrize("form", ["official+B64+R2", pytest.param("float32+B64", marks=pytest.mark.slow)])
-def test_flops_agree_with_what_xla_counts(read, form, quick_compile):
+def test_flops_agree_with_what_xla_counts(read, form, nothing_drawn, quick_compile):
   shape = SHAPE._replace(width=256, hidden=64)
   trainer = trainer_of(read, form, shape)
   by_hand = core.flops(trainer.config, shape)

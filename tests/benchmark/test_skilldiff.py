@@ -11,7 +11,7 @@ from jaxskill.training.parallel import Parallel
 from tests.places import CONFIGS
 
 
-def test_flops_are_those_of_the_products_of_a_step(quick_compile):
+def test_flops_are_those_of_the_products_of_a_step(nothing_drawn, quick_compile):
   """Left out by hand are the smallest: products with single columns, and of segments."""
   shape = skilldiff.SHAPES["tiny"]._replace(num_segments=12, channels=64, hidden=48, width=32, directions=24,
                                             head_hidden=20, head_outputs=16)

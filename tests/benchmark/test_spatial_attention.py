@@ -32,7 +32,7 @@ def trainer_of(read, form, shape=SHAPE):
   return train.Trainer(config, contenders.data_of(config, shape, form), Parallel(1))
 
 
-def test_flops(read):
+def test_flops(read, nothing_drawn):
   """The paper's sizes by hand, and a small program as XLA counts it."""
   flops = lambda form, shape: spatial_attention.flops(contenders.configure(read[0], form, shape, None), shape)
   frames = 2 * 2 * 25 * 169                    # two videos; a multiplication and an addition
@@ -62,7 +62,7 @@ def test_naive_recurrence_computes_the_same(read, form):
 
 
 @pytest.mark.golden("peer_spatial_attention*")
-def test_golden_peer(read, golden, golden_name):
+def test_golden_peer(read, nothing_drawn, golden, golden_name):
   """Scores, losses and two updates of the PyTorch port, which are in a golden file."""
   data = golden(golden_name)
   sizes = {key.removeprefix("size/"): int(value) for key, value in data.items() if key.startswith("size/")}

@@ -81,7 +81,7 @@ def test_command_line_end_to_end(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("form", ["float32", "siamese", *(
     pytest.param(form, marks=pytest.mark.slow) for form in ("float32+per_video", "bfloat16+joint"))])
-def test_model_flops_agree_with_what_xla_counts(read, form, quick_compile):
+def test_model_flops_agree_with_what_xla_counts(read, form, nothing_drawn, quick_compile):
   trainer = trainer_of(read, form, SHAPES["small"], implementation="plain")
   by_hand = pros_cons.flops(trainer.config, SHAPES["small"])
   most = 1.2 if "per_video" in form else 1.1             # XLA counts the drawing of noise too

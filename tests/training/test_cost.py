@@ -49,9 +49,9 @@ def test_compilation_counts_by_itself():
   assert not clock.seconds
 
 
-def test_flops_of_a_step_are_those_of_the_formula(quick_compile):
+def test_flops_of_a_step_are_those_of_the_formula(nothing_drawn, quick_compile):
   """Of a system whose formula has all matrix products; XLA counts everything else too."""
-  del quick_compile
+  del nothing_drawn, quick_compile
   config, _ = cli.read_config("configs/core.py")
   system = systems.find(config.method)
   shape = system.shapes["tiny"]

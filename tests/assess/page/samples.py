@@ -108,11 +108,11 @@ PARTS = dict(shoulder=0.1, elbow=0.2, hip=0.35, knee=0.5, ankle=0.6)        # he
 def person(seconds=8.0, fps=10, size=(64, 48), gap=(), head=lambda at: (0.25 + 0.5 * at / 8, 0.25), side=0.03):
   """`Points` of a body that hangs below its head, which is at `head(seconds)` in shares; rows of `gap` show nobody."""
   times = np.arange(round(seconds * fps)) / fps
-  shares = np.zeros((len(times), 33, 2))
+  shares, heads = np.zeros((len(times), 33, 2)), np.array([head(at) for at in times])
   for number, name in enumerate(LANDMARKS):
     across = (("right" in name) - ("left" in name)) * (0.3 if number < 11 else 1)
     down = 0.0 if number < 11 else PARTS.get(name.partition("_")[2], 0.3)
-    shares[:, number] = np.array([head(at) for at in times]) + (side * across, down)
+    shares[:, number] = heads + (side * across, down)
   seen = np.array([row not in gap for row in range(len(times))])
   places = shares * size * seen[:, None, None]
   return points.Points(times, seen, places, np.full((len(times), 33), 0.9), size)
