@@ -134,6 +134,8 @@ def check(entry, folder):
     assert one["mean"] == pytest.approx(first["mean"] - second["mean"], abs=1e-6)
     assert first["interval"][0] <= first["interval"][1]
     assert one["interval"][0] <= one["interval"][1]
+  reference = entry.reference or [row.name for row in entry.rows if row.trains][-1]
+  assert ("Difference to " in text) == (f"Difference to {reference}, and" in text) == bool(written["differences"])
   assert bool(entry.chart) == (folder / "table.pdf").exists()
   lines = list(csv.DictReader((folder / "table.csv").read_text().splitlines()))
   assert {line["measured_on"] for line in lines if "published" not in line["step"]} == {"SIMULATED performances"}

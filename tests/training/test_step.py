@@ -320,6 +320,16 @@ def test_narrow_and_streaming_steps(load_config, make_dataset, quick_compile, fo
     np.testing.assert_allclose(trainer.assess()[0], scores, atol=1e-3)
 
 
+def test_replicas_in_turn_on_streamed_videos_of_two_devices(load_config, make_dataset, quick_compile):
+  """One names fewer videos than are read for all of them, of which each device is given a part."""
+  dataset = make_dataset(videos=20, folds=((range(8), (8, 9)), (range(10, 18), (18, 19))))
+  changes = {"train.epochs": 1, "train.batch_size": 2, "seeds": (0, 1)}
+  (resident, _), (streamed, _) = [trained(load_config("whos_better", changes=changes | {"data.device_budget": budget}),
+                                          dataset, devices) for devices, budget in ((1, 0.5), (2, 0.0))]
+  assert streamed.at_once == 1 and not streamed.loader.resident and streamed.num_unique == len(streamed.loader.train) == 16
+  assert_states_close(streamed.state, resident.state)
+
+
 @pytest.mark.parametrize("some", [(6,), pytest.param((0, 3, 5), marks=pytest.mark.slow)])
 def test_a_replica_equals_a_run_of_its_own(load_config, make_dataset, quick_compile, some):
   """Folds of 28 and 10 pairs, two seeds, two rows of loss weights: eight replicas, eight runs."""
