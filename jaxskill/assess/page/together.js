@@ -70,9 +70,10 @@ class Together {                                // the second player follows the
     this.second.video.pause();
   }
   start() {                                     // goes on with the second, which is no wish to see it alone
-    if (!this.second.video.paused) return;
-    this.ours.play++;
-    this.second.video.play().catch(() => {});
+    const {video} = this.second;
+    if (!video.paused) return;
+    video.play().catch(() => {});
+    if (!video.paused) this.ours.play++;        // refused, it stays paused, and no event comes
   }
   whole({better, other}) {                      // from end to end of both where that is no leap, and never backwards
     const [a, b] = this.durations;

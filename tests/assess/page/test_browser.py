@@ -423,6 +423,22 @@ def test_a_start_of_the_second_by_the_page_is_no_wish_to_see_it_alone(opened):
   until(browser, "return jaxskill.players.every(one => one.video.paused) && Math.abs(jaxskill.players[1].time - 10) < 0.3")
 
 
+def test_a_start_that_the_browser_refuses_leaves_no_trace(opened):
+  """Whoever starts the second by its own button later still starts both."""
+  browser = opened("both/report.html")
+  browser.execute_script(CHOOSE, "clock")
+  browser.execute_script("""
+    const [a, b] = jaxskill.players;
+    window.refused = 0;
+    b.video.play = () => { window.refused++; return Promise.reject(new DOMException("", "NotAllowedError")); };""")
+  click(browser, "[data-player='0'] [data-do=play]")
+  until(browser, "return window.refused > 2")
+  browser.execute_script("const [a, b] = jaxskill.players; a.video.pause(); delete b.video.play;")
+  until(browser, "return jaxskill.players.every(one => one.video.paused)")
+  browser.execute_script("jaxskill.players[1].video.play()")
+  until(browser, "return jaxskill.players.every(one => !one.video.paused)")
+
+
 def test_nothing_plays_out_of_step_when_the_mode_changes_or_the_browser_moves_a_film(opened):
   browser = opened("both/report.html")
   browser.execute_script(CHOOSE, "none")
