@@ -199,7 +199,7 @@ def rates(seconds: Sequence[float], known: Mapping[str, Any], shape: Shape, peak
       steps_per_s=1 / step_s, **{f"{items}_per_s": known["batch_size"] * known["replicas"] / step_s},
       encodes_per_s=videos * known["replicas"] / step_s, flops_per_s=flops / step_s,
       peak_share=flops / step_s / (peak[known["dtype"]] * known["devices"]),
-      estimated_task_s=known.get("epochs", 0) * known["steps_per_epoch"] * step_s)
+      estimated_task_s=known["epochs"] * known["steps_per_epoch"] * step_s if known["epochs"] else None)
 
 
 def number(value: float | None) -> str:
@@ -230,7 +230,7 @@ def describe(results: Mapping[str, Any]) -> str:
                                                      "model_flops", "compiled_flops", "flops_per_s")),
                  f"{result['peak_share']:.1%}",
                  number(result["program_bytes"]), number(result["peak_memory_bytes"]),
-                 duration(result["estimated_task_s"])])
+                 "-" if result["estimated_task_s"] is None else duration(result["estimated_task_s"])])
   widths = [max(map(len, column)) for column in zip(*rows)]
   peaks = (f"{dtype} {number(results['matmul_peak'][dtype])}FLOP/s ({max(values, key=values.get)})"
            for dtype, values in results["matmul_flops_per_s"].items())

@@ -48,7 +48,7 @@ def test_command_line_end_to_end(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(cli, "listen", lambda: None)               # signals are those of the tests
   monkeypatch.setattr(sys, "argv", [
       "benchmark", "--config", CONFIG, "--shape", "tiny", "--forms", ",".join([slow, *forms]), "--rounds", "2", "--steps", "4",
-      "--limit", "300", "--json", str(file), "--config.train.learning_rate=1e-3"])
+      "--limit", "300", "--json", str(file), "--config.train.learning_rate=1e-3", "--config.model.branches=('high','uniform')"])
   runpy.run_module("jaxskill.benchmark", run_name="__main__")
   said = capsys.readouterr().out
   for words in ("in memory", "matmul peak", "compilation apart", "arithmetic, not a run", "2000 epochs", *forms):
@@ -266,6 +266,12 @@ def test_start_up_layout_is_loadable(tmp_path):
   assert len(task.folds[0].train_pairs) == shape.pairs
   if HAS_TORCH:
     assert peer_module().npz_batch(files, shape, repeats=1) > 0
+
+
+def test_a_form_that_is_no_training_has_no_time_to_its_end():
+  known = dict(model_flops=1e6, batch_size=8, encode="batch", replicas=1, dtype="float32", devices=1, steps_per_epoch=3)
+  made = lambda epochs: throughput.rates([0.1, 0.3, 0.2], known | dict(epochs=epochs), SHAPES["tiny"], dict(float32=1e9))
+  assert made(10)["estimated_task_s"] == pytest.approx(6.0) and made(0)["estimated_task_s"] is None
 
 
 def test_a_start_takes_a_cycle(read, tmp_path, monkeypatch, quick_compile):

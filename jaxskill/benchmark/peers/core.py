@@ -132,6 +132,7 @@ class TorchContender:
     begun: dict[str, Any] = timing.first_cycle(self.round, words)
     self.ready = dict(
         **begun, devices=1, replicas=1, encode="siamese", dtype="float32",
+        epochs=0 if self._vote else core.SYSTEM.epochs,
         batch_size=core.VOTERS if self._vote else self._size, steps_per_epoch=-(-len(train) // self._size),
         threads=torch.get_num_threads(), torch=torch.__version__, steps_per_round=self._count,
         model_flops=core.flops(config, shape, form))

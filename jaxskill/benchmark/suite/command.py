@@ -2,8 +2,8 @@
 
   python -m jaxskill.benchmark --suite [--minutes 10] [--out FOLDER] [--against OLD.json] [--only WORDS]
 
-Measures the training steps of all systems, both types of operands, soft-DTW in all its forms, features that are
-streamed, several devices, start-up, extraction and the rest of what the single benchmarks time, in this order, until
+Measures the training steps of all systems, both types of operands, soft-DTW in all its forms, extraction, start-up,
+features that are streamed, several devices and the rest of what the single benchmarks time, in this order, until
 the time is over; compilation counts. What does not fit is listed as not run, what takes too long is stopped, what
 fails says why. Into the folder it writes suite.json, suite.md and suite.png, anew after each entry, so that a run that
 is cut off leaves what it has. Each line says what limits it.

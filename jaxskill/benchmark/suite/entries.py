@@ -12,7 +12,7 @@ from jaxskill.benchmark.suite import measures
 from jaxskill.measured import FASTER
 from jaxskill.training.operands import TYPES
 
-GROUPS = ("training steps", "the other type", "soft-DTW", "memory", "devices", "start-up", "extraction", "other forms")
+GROUPS = ("training steps", "the other type", "soft-DTW", "extraction", "start-up", "memory", "devices", "other forms")
 _START_S, _COMPILE_S = 5.0, 6.0        # of a process, and of what it compiles
 _TINY_SHAPES, _TINY_CASES = ((2, 5), (2, 9)), ("tiny-i3d", "tiny-resnet")
 _CASES = ("i3d", "resnet50-224")
@@ -91,10 +91,25 @@ class Planner:
     if refusal:
       yield Entry("soft-DTW, pallas", GROUPS[2], measures.alignment, refusal=refusal)
 
+  def extractions(self) -> Iterator[Entry]:
+    """Yields the networks that make features, in both types, and the decoder."""
+    for dtype, case in itertools.product((self.fast, self.slow), _TINY_CASES if self._tiny else _CASES):
+      yield Entry(f"{case} {dtype}", GROUPS[3], measures.features, (self._machine["layouts"], self._tiny, case, dtype),
+                  seconds=10.0, rounds_s=10.0)
+    yield Entry("decoding a frame", GROUPS[3], measures.decoder, (1 if self._tiny else extraction.DECODED_S,),
+                seconds=5.0, rounds_s=5.0)
+
+  def start_ups(self) -> Iterator[Entry]:
+    """Yields the start to the first step, of the systems that tell how."""
+    for method in self.methods:
+      if systems.find(method).start_up:
+        yield Entry(f"{method}, command to first step", GROUPS[4], measures.start_up, (method,),
+                    seconds=6 * _START_S, rounds_s=0.0, fresh=True)
+
   def streamed(self) -> Iterator[Entry]:
     """Yields the step of every system with features that stay with the host, as where they are too many."""
     for method in self.methods:
-      yield self.step(GROUPS[3], method, self.fast, changes={"data.device_budget": 0.0}, words="streamed", fresh=True,
+      yield self.step(GROUPS[5], method, self.fast, changes={"data.device_budget": 0.0}, words="streamed", fresh=True,
                       beside=f"{method} {self.fast}")
 
   def several_devices(self) -> Iterator[Entry]:
@@ -103,34 +118,19 @@ class Planner:
     most = self._machine["cpus"] if on_cpu else self._machine["device_count"]
     counts = list(itertools.takewhile(lambda count: count <= most, (2 ** i for i in range(1, 20))))
     if not counts:
-      yield Entry("several devices", GROUPS[4], measures.step, refusal="there is one device")
+      yield Entry("several devices", GROUPS[6], measures.step, refusal="there is one device")
     for count, method in itertools.product(counts, self.methods):
       batch = systems.find(method).shapes[self._shape].batch_size
-      yield self.step(GROUPS[4], method, f"{self.fast}+D{count}", fresh=True, devices=count,
+      yield self.step(GROUPS[6], method, f"{self.fast}+D{count}", fresh=True, devices=count,
                       beside=f"{method} {self.fast}",
                       refusal="" if batch % count == 0 else f"{batch} items of a batch do not split")
     (pairs, segments), layouts = self._sizes[1], self._machine["layouts"]
     for count in counts:
       name, form = f"soft-DTW {pairs} x {segments}", f"scan+D{count}"
-      yield Entry(f"{name}, {form}", GROUPS[4], measures.alignment,
+      yield Entry(f"{name}, {form}", GROUPS[6], measures.alignment,
                   (layouts, self._tiny, [form], (pairs, segments), self._width), fresh=True, devices=count,
                   beside=f"{name}, scan",
                   refusal="" if pairs % count == 0 else f"{pairs} pairs do not split")
-
-  def start_ups(self) -> Iterator[Entry]:
-    """Yields the start to the first step, of the systems that tell how."""
-    for method in self.methods:
-      if systems.find(method).start_up:
-        yield Entry(f"{method}, command to first step", GROUPS[5], measures.start_up, (method,),
-                    seconds=6 * _START_S, rounds_s=0.0, fresh=True)
-
-  def extractions(self) -> Iterator[Entry]:
-    """Yields the networks that make features, in both types, and the decoder."""
-    for dtype, case in itertools.product((self.fast, self.slow), _TINY_CASES if self._tiny else _CASES):
-      yield Entry(f"{case} {dtype}", GROUPS[6], measures.features, (self._machine["layouts"], self._tiny, case, dtype),
-                  seconds=10.0, rounds_s=10.0)
-    yield Entry("decoding a frame", GROUPS[6], measures.decoder, (1 if self._tiny else extraction.DECODED_S,),
-                seconds=5.0, rounds_s=5.0)
 
   def other_forms(self) -> Iterator[Entry]:
     """Yields what else the systems' benchmarks time: published variants, votes, replicas, other sizes."""
@@ -151,6 +151,6 @@ def plan(machine: Mapping[str, Any], shape_name: str) -> list[Entry]:
     machine: of `measures.machine`; shape_name: "paper" or "tiny".
   """
   made = Planner(machine, shape_name)
-  parts: Sequence[Iterator[Entry]] = (made.steps(), made.alignments(), made.streamed(), made.several_devices(),
-                                      made.start_ups(), made.extractions(), made.other_forms())
+  parts: Sequence[Iterator[Entry]] = (made.steps(), made.alignments(), made.extractions(), made.start_ups(),
+                                      made.streamed(), made.several_devices(), made.other_forms())
   return list(itertools.chain.from_iterable(parts))
