@@ -1,6 +1,7 @@
 """Eight CPU devices, the golden files, a small config and small data sets, for all tests."""
 
 import ctypes
+import functools
 import gc
 import importlib.metadata
 import importlib.util
@@ -233,6 +234,13 @@ def coarse_pictures(monkeypatch):
   monkeypatch.setattr(Figure, "savefig", lambda self, file, **options: save(self, file, **options | dict(dpi=50)))
 
 
+@pytest.fixture
+def blank_pictures(monkeypatch):
+  """Figures are built and their files are there, but nothing is rendered: for tests that look at no pixel."""
+  from matplotlib.figure import Figure
+  monkeypatch.setattr(Figure, "savefig", lambda self, file, **options: file.write(b"blank"))
+
+
 @pytest.fixture(scope="session")
 def without_torch(tmp_path_factory):
   """A PYTHONPATH for commands: training needs no PyTorch, but what writes for TensorBoard takes it along (over a second)."""
@@ -250,6 +258,13 @@ def quick_compile():
   jax.config.update("jax_disable_most_optimizations", before)
 
 
+def undrawn(init, keys, videos, constants):
+  """The state that `init` makes, with zeros in place of what a program draws."""
+  state = jax.eval_shape(init, keys, videos, constants)
+  zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), state)
+  return zeros.replace(constants={name: constants[name] for name in state.constants})
+
+
 @pytest.fixture
 def nothing_drawn(monkeypatch):
   """Trainers begin with zeros, which no program draws: for tests that look at programs or tables, and train nothing."""
@@ -258,12 +273,7 @@ def nothing_drawn(monkeypatch):
 
   def begin_with_zeros(*given, **sizes):
     made = make(*given, **sizes)
-
-    def init(keys, videos, constants):
-      state = jax.eval_shape(made.init, keys, videos, constants)
-      zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), state)
-      return zeros.replace(constants={name: constants[name] for name in state.constants})
-    return made._replace(init=init)
+    return made._replace(init=functools.partial(undrawn, made.init))
   monkeypatch.setattr(train, "make_step", begin_with_zeros)
 
 

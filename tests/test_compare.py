@@ -51,7 +51,7 @@ def test_the_better_one_by_hand(tmp_path, system):
   assert turned["better"] == result["better"] and turned["difference"] == pytest.approx(result["difference"], abs=1e-5)
 
 
-def test_the_difference_among_those_of_training_pairs(tmp_path):
+def test_the_difference_among_those_of_training_pairs(tmp_path, blank_pictures):
   run = trained("pros_cons")
   fold = run.dataset.folds[0]
   ask_scores = np.load(run.workdir / "training_videos.npz")["score"]                       # [R, U]
@@ -66,7 +66,7 @@ def test_the_difference_among_those_of_training_pairs(tmp_path):
   assert result["parts"]["high"] == pytest.approx(scores[0]["high"] - scores[1]["high"])
 
 
-def test_core_compares_directly(tmp_path):
+def test_core_compares_directly(tmp_path, blank_pictures):
   """As the regression tree says it of the features, by hand."""
   run = trained("core")
   videos = run.dataset.folds[0].test_videos[:2]
@@ -87,7 +87,7 @@ def test_core_compares_directly(tmp_path):
   assert result["direct"]["agrees"] == (np.mean(gaps) > 0)
 
 
-def test_skilldiff_compares_what_shows_the_same(tmp_path):
+def test_skilldiff_compares_what_shows_the_same(tmp_path, blank_pictures):
   run = trained("skilldiff")
   result, said = ask(run, *run.dataset.folds[0].test_videos[:2], out=tmp_path)
   better, worse = result["videos"]
@@ -105,7 +105,7 @@ def test_skilldiff_compares_what_shows_the_same(tmp_path):
   assert weights == sorted(weights, reverse=True) and "against" in said
 
 
-def test_a_piece_of_the_longer_video_is_aligned(tmp_path):
+def test_a_piece_of_the_longer_video_is_aligned(tmp_path, blank_pictures):
   """A clip begins later and ends earlier than the video that it was cut from; the run has a band, too narrow for it."""
   run = trained("skilldiff")
   video = run.dataset.folds[0].test_videos[0]
@@ -137,7 +137,7 @@ def test_free_ends_are_of_methods_that_align_two_videos(ask_it, system, message)
     ask_it(trained(system).workdir, features=["a.npy", "b.npy"], free_ends=True, say=lambda line: None)
 
 
-def test_without_videos_nothing_shows_them(tmp_path):
+def test_without_videos_nothing_shows_them(tmp_path, blank_pictures):
   """Nor what an earlier command wrote; no folder of the user's is named."""
   run = trained("pros_cons")
   pictures_of = np.full((2, 8, 8, 3), 99, np.uint8)
@@ -155,13 +155,13 @@ def test_without_videos_nothing_shows_them(tmp_path):
   assert {path.name for path in folder.glob("[!.]*")} == {"comparison.json", "comparison.png"}
 
 
-def test_one_model_knows_no_certainty(tmp_path):
+def test_one_model_knows_no_certainty(tmp_path, blank_pictures):
   run = trained("pros_cons")
   result, said = ask(run, *run.dataset.folds[0].test_videos[:2], out=tmp_path, seed=0)
   assert result["spread"] is None and "one model, so nothing is known" in said
 
 
-def test_a_video_and_its_copy_score_the_same(tmp_path):
+def test_a_video_and_its_copy_score_the_same(tmp_path, blank_pictures):
   run = trained("pros_cons")
   test = run.dataset.folds[0].test_videos[0]
   files = [run.save(test, tmp_path, name) for name in "ab"]
@@ -172,7 +172,7 @@ def test_a_video_and_its_copy_score_the_same(tmp_path):
   assert "  neither is more likely to be the better one; " in comparison.describe(result | dict(probability=0.5))
 
 
-def test_the_first_line_says_what_must_be_known(tmp_path):
+def test_the_first_line_says_what_must_be_known(tmp_path, blank_pictures):
   run = trained("pros_cons")
   result, said = ask(run, *run.dataset.folds[0].test_videos[:2], out=tmp_path)
   count = len(run.dataset.folds[0].train_videos)
@@ -218,7 +218,7 @@ def test_a_picture_that_fails_costs_no_answer(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("drawn", [True, False])
-def test_the_command_line(tmp_path, monkeypatch, capsys, drawn):
+def test_the_command_line(tmp_path, monkeypatch, capsys, drawn, blank_pictures):
   """Status 1 where the answer is there and its picture is not."""
   run = trained("pros_cons")
   files = [run.save(video) for video in run.dataset.folds[0].test_videos[:2]]
@@ -260,7 +260,7 @@ def test_rows_that_are_aligned_one_to_one_stand_at_their_middles():
   np.testing.assert_allclose(comparison.at_places(np.array([0.0, 6.0]), video, "rgb"), [0, 100])
 
 
-def test_refused(tmp_path):
+def test_refused(tmp_path, blank_pictures):
   run = trained("pros_cons")
   test = run.dataset.folds[0].test_videos
   with pytest.raises(ValueError, match="two videos are compared, but .* is 1; give two"):

@@ -10,7 +10,7 @@ from jaxskill import assess, main, train
 from tests import recordings
 from tests.places import REPO
 
-pytestmark = pytest.mark.usefixtures("quick_answers")
+pytestmark = pytest.mark.usefixtures("quick_answers", "blank_pictures")
 
 QUICK = {"plots": False, "data.split": "folds", "data.test_share": 0.5, "data.validation_share": 0.0,
          "data.segment_seconds": 1 / recordings.HERTZ, "train.epochs": 2, "train.steps_per_call": 2}

@@ -12,7 +12,7 @@ from jaxskill.data.published import labels_jigsaws
 from tests import jigsaws
 from tests.places import REPO
 
-pytestmark = pytest.mark.usefixtures("quick_answers")
+pytestmark = pytest.mark.usefixtures("quick_answers", "blank_pictures")
 
 QUICK = {"plots": False, "data.task": "suturing", "data.split": "loso", "train.epochs": 2, "train.steps_per_call": 2}
 NARROW = dict(

@@ -11,7 +11,6 @@ import pytest
 
 from jaxskill import assess, files, stores, train
 from jaxskill.training import finished_run, leases
-from jaxskill.training.parallel import Parallel
 from tests import strict
 
 pytestmark = pytest.mark.usefixtures("store")
@@ -51,11 +50,8 @@ def killed(monkeypatch, config, store, step):
   store.update(left)
 
 
-def test_a_run_on_a_store_that_was_killed_goes_on_as_one_on_a_disk(load_config, quick_compile, monkeypatch, tmp_path,
+def test_a_run_on_a_store_that_was_killed_goes_on_as_one_on_a_disk(load_config, quick_answers, monkeypatch, tmp_path,
                                                                    store, caplog):
-  del quick_compile
-  for module in (train, finished_run):
-    monkeypatch.setattr(module, "Parallel", lambda *_: Parallel(1))
   monkeypatch.setattr(leases, "BEAT", 0.05)
   monkeypatch.setattr(leases, "AGE", 0.5)
   config = load_config("whos_better", changes={"train.eval_steps": 8, "train.checkpoint_steps": 8, "train.epochs": 6})

@@ -17,7 +17,7 @@ from tests import documents
 from tests.assess.own_videos import trained
 from tests.places import REPO
 
-pytestmark = pytest.mark.usefixtures("quick_answers")
+pytestmark = pytest.mark.usefixtures("quick_answers", "blank_pictures")
 
 RUNS = {"assess": (assess.run, assess_command.main), "compare": (compare.run, compare.main)}
 GIVEN = dict(workdir="run", videos=("a.mp4", "b"), features=("c.npz", "d"), out="out",

@@ -9,7 +9,7 @@ from jaxskill import assess, compare, data, train
 from jaxskill.training import checkpoints, finished_run
 from tests.conftest import small_config
 
-pytestmark = pytest.mark.usefixtures("quick_answers")
+pytestmark = pytest.mark.usefixtures("quick_answers", "blank_pictures")
 
 
 @pytest.fixture

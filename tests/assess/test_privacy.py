@@ -11,7 +11,7 @@ from jaxskill.training import finished_run
 from tests.assess.own_videos import trained
 from tests.assess.page import samples
 
-pytestmark = pytest.mark.usefixtures("quick_answers", "coarse_pictures")
+pytestmark = pytest.mark.usefixtures("quick_answers", "blank_pictures")
 
 
 def test_without_videos_nothing_shows_them(tmp_path):

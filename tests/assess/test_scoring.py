@@ -46,7 +46,7 @@ def test_a_test_video_gets_the_score_of_the_results(tmp_path, system):
   assert one[what]
 
 
-def test_files_of_the_user_stay_and_nothing_is_scored(tmp_path, coarse_pictures):
+def test_files_of_the_user_stay_and_nothing_is_scored(tmp_path, blank_pictures):
   run = trained("pros_cons")
   files = [run.save(video) for video in run.dataset.folds[0].test_videos[:2]]
   (tmp_path / "index.html").write_text("theirs")
@@ -60,7 +60,7 @@ def test_files_of_the_user_stay_and_nothing_is_scored(tmp_path, coarse_pictures)
     assert not failed and all(result["pictures"] for result in results.values())
 
 
-def test_pages_that_fail_cost_no_answer(tmp_path, monkeypatch, coarse_pictures):
+def test_pages_that_fail_cost_no_answer(tmp_path, monkeypatch, blank_pictures):
   """They are told, with status 1, and the index is of the run that was asked."""
   run = trained("pros_cons")
   files = [run.save(video) for video in run.dataset.folds[0].test_videos[:2]]
@@ -80,7 +80,7 @@ def test_pages_that_fail_cost_no_answer(tmp_path, monkeypatch, coarse_pictures):
   assert "failed: the page cannot be written: no page" in said and "better" in said[-3]
 
 
-def test_segments_and_alignments_of_uneven_rows(tmp_path, coarse_pictures):
+def test_segments_and_alignments_of_uneven_rows(tmp_path, blank_pictures):
   """They stand at the times of their rows, beyond a gap too, and the video lasts to the end of its last row."""
   run = trained("skilldiff")
   test = run.dataset.folds[0].test_videos[:2]
@@ -103,7 +103,7 @@ def test_segments_and_alignments_of_uneven_rows(tmp_path, coarse_pictures):
   assert len(aligned) == len(times[found["better"]]) and (aligned > len(other) * 2).any() and aligned.max() <= other[-1] + 1
 
 
-def test_the_percentile_is_by_hand(tmp_path, coarse_pictures):
+def test_the_percentile_is_by_hand(tmp_path, blank_pictures):
   run = trained("pros_cons")
   train_videos, video = run.dataset.folds[0].train_videos, run.dataset.folds[0].test_videos[0]
   training = [run.save(v) for v in train_videos]
@@ -120,7 +120,7 @@ def test_the_percentile_is_by_hand(tmp_path, coarse_pictures):
   assert any(warning.startswith(f"this is '{name}', which the run was trained on") for warning in results[name]["warnings"])
 
 
-def test_a_training_video_is_not_compared_with_itself(tmp_path, coarse_pictures):
+def test_a_training_video_is_not_compared_with_itself(tmp_path, blank_pictures):
   """Whatever it is called: the best one would otherwise be its own reference."""
   run = trained("skilldiff")
   fold, group = run.dataset.folds[0].train_videos, run.dataset.category
@@ -150,7 +150,7 @@ def test_a_video_beyond_the_band_is_refused(tmp_path):
                                    "rows can align; widen the band", failed["long"])
 
 
-def test_what_is_unlike_the_training_videos_is_said(tmp_path, coarse_pictures):
+def test_what_is_unlike_the_training_videos_is_said(tmp_path, blank_pictures):
   run = trained("pros_cons")
   test = run.dataset.folds[0].test_videos[0]
   rows = run.dataset.streams["rgb"][test, : run.dataset.lengths["rgb"][test]]
@@ -215,7 +215,7 @@ def test_a_picture_that_fails_costs_no_answer(tmp_path, monkeypatch):
     command_line.main(["--workdir", str(run.workdir), "--features", *map(str, files), "--out", str(tmp_path)])
 
 
-def test_the_first_line_says_what_must_be_known(tmp_path):
+def test_the_first_line_says_what_must_be_known(tmp_path, blank_pictures):
   run = trained("pros_cons")
   longest = max(run.dataset.folds[0].test_videos, key=lambda video: run.dataset.lengths["rgb"][video])
   path, said = run.save(longest), []
@@ -232,7 +232,7 @@ def test_the_first_line_says_what_must_be_known(tmp_path):
   assert {one["words"] for one in results[path.stem]["moments"]} <= words
 
 
-def test_a_run_without_a_test_side_says_so(tmp_path):
+def test_a_run_without_a_test_side_says_so(tmp_path, blank_pictures):
   run = trained("pros_cons")
   copy = tmp_path / "run"
   shutil.copytree(run.workdir, copy)
@@ -252,7 +252,7 @@ def test_a_run_without_a_test_side_says_so(tmp_path):
     assert (words in line) if words else ("NOT TESTED" not in line)
 
 
-def test_models_can_be_chosen(tmp_path):
+def test_models_can_be_chosen(tmp_path, blank_pictures):
   run = trained("pros_cons")
   path = run.save(run.dataset.folds[0].test_videos[0])
   results, _ = run.assess(path, out=tmp_path, seed=1)
@@ -263,7 +263,7 @@ def test_models_can_be_chosen(tmp_path):
     run.assess(path, out=tmp_path, seed=5)
 
 
-def test_an_answer_is_replaced_by_the_same_alone(tmp_path):
+def test_an_answer_is_replaced_by_the_same_alone(tmp_path, blank_pictures):
   run = trained("pros_cons")
   first, second = run.dataset.folds[0].test_videos[:2]
   run.assess(run.save(first, tmp_path, "a"), out=tmp_path / "out")
@@ -276,7 +276,7 @@ def test_an_answer_is_replaced_by_the_same_alone(tmp_path):
   assert (tmp_path / "out" / "a" / "assessment.json").read_text() == before
 
 
-def test_an_answer_of_the_version_before_is_not_renewed(tmp_path):
+def test_an_answer_of_the_version_before_is_not_renewed(tmp_path, blank_pictures):
   """What it wrote beside it is in no record: it says so, and what to do."""
   run = trained("pros_cons")
   file = run.save(run.dataset.folds[0].test_videos[0], tmp_path, "a")
@@ -309,7 +309,7 @@ def test_files_that_cannot_be_assessed_cost_themselves(tmp_path):
     assert message in failed[name], failed[name]
 
 
-def test_groups_of_comparison_must_be_said(tmp_path):
+def test_groups_of_comparison_must_be_said(tmp_path, blank_pictures):
   run = trained("core")
   video = run.dataset.folds[0].test_videos[0]
   bare = lambda **options: assess.run(run.workdir, out=tmp_path, features=[run.save(video)], **options,
@@ -368,7 +368,7 @@ def test_a_checkpoint_read_without_a_template(tmp_path):
     checkpoints.read(tmp_path / "checkpoints", step)
 
 
-def test_training_videos_without_a_score_do_not_count(tmp_path):
+def test_training_videos_without_a_score_do_not_count(tmp_path, blank_pictures):
   """One that is alone of its category is compared with nothing, and has none."""
   run = trained("core")
   loaded = finished_run.load(run.workdir)

@@ -8,6 +8,7 @@ from jaxskill import cli
 from jaxskill.benchmark import systems, table
 from jaxskill.benchmark.contenders import configure
 from jaxskill.benchmark.systems import pros_cons
+from jaxskill.training.parallel import Parallel
 from tests.places import CONFIGS
 
 CONFIG = str(CONFIGS / "pros_cons.py")
@@ -34,8 +35,9 @@ def test_every_way_trains_each_model_once():
   assert [len(programs) for programs in table.ways(TASKS, (0, 1)).values()] == [1, 2, 6]
 
 
-def test_all_ways_end_with_the_same_models(quick_compile):
-  config, _ = cli.read_config(CONFIG, ["--config.train.learning_rate=1e-3"])
+def test_all_ways_end_with_the_same_models(quick_compile, monkeypatch):
+  monkeypatch.setattr(table, "Parallel", lambda: Parallel(1))
+  config, _ = cli.read_config(CONFIG, ["--config.train.learning_rate=1e-3", "--config.model.branches=('high','uniform')"])
   config = configure(config, "float32", pros_cons.SHAPES["tiny"], None)
   config.train.epochs = 2
   tasks = {name: task._replace(folds=1) for name, task in TASKS.items()}

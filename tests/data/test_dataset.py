@@ -68,17 +68,17 @@ def test_refused(changes, message):
     SkillDataset(**fields(**changes))
 
 
-def test_a_similar_pair_is_found_among_a_million_ordered_ones():
+def test_a_similar_pair_is_found_among_many_ordered_ones():
   """In the other order; of more videos than 32 bits can number the pairs of."""
   count = 50_000
   first = np.arange(count - 20, dtype=np.int32)
-  pairs = np.concatenate([np.stack([first + step, first], axis=1) for step in range(1, 21)])
+  pairs = np.concatenate([np.stack([first + step, first], axis=1) for step in range(1, 5)])
   videos = dict(videos=tuple(map(str, range(count))), streams=dict(rgb=np.ones((count, 1, 1), np.float32)),
                 lengths=dict(rgb=np.ones(count, np.int32)), pairs=pairs, features_checked=True)
   apart = np.stack([first[:-1], first[:-1] + 21], axis=1)
-  assert len(SkillDataset(**fields(**videos, similar=apart)).pairs) == len(pairs) > 0.99e6
-  with pytest.raises(ValueError, match="contradictory pair: '49970' and '49990' are similar"):
-    SkillDataset(**fields(**videos, similar=np.concatenate([apart, np.int32([[49_970, 49_990], [1, 0]])])))
+  assert len(SkillDataset(**fields(**videos, similar=apart)).pairs) == len(pairs) > 0.19e6
+  with pytest.raises(ValueError, match="contradictory pair: '49970' and '49974' are similar"):
+    SkillDataset(**fields(**videos, similar=np.concatenate([apart, np.int32([[49_970, 49_974], [1, 0]])])))
 
 
 def test_padding_is_not_read():

@@ -12,7 +12,7 @@ from jaxskill.export import pack
 from jaxskill.training import finished_run, packs
 from tests.assess.own_videos import trained
 
-pytestmark = pytest.mark.usefixtures("quick_answers")
+pytestmark = pytest.mark.usefixtures("quick_answers", "blank_pictures")
 
 NUMBERS = ("score", "spread", "percentile", "range", "level", "unit", "attention", "curves", "segments", "moments", "parts",
            "training_videos", "tested", "warnings", "guarantee", "duration_s")

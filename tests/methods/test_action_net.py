@@ -16,6 +16,7 @@ from jaxskill.modules.gcn_context import graph
 from jaxskill.training import draws
 from jaxskill.training import step as steps
 from jaxskill.training.parallel import Parallel
+from tests.conftest import undrawn
 
 STREAMS = ("rgb", "static")
 RANGE = jnp.array([0.0, 25.0])
@@ -141,7 +142,7 @@ def test_golden_sgd(golden, golden_weights, golden_name, quick_compile, encode):
   keys = jax.vmap(jax.random.key)(jnp.zeros(1, jnp.uint32))
   params = jax.tree.map(lambda x: jnp.asarray(x)[None], interop.action_net_from_torch(start))
   sample = batch({name: np.zeros((1, *shape)) for name, shape in shapes.items()})
-  state = step.init(keys, sample, dict(score_range=RANGE[None]))
+  state = undrawn(step.init, keys, sample, dict(score_range=RANGE[None]))
   assert jax.tree.map(jnp.shape, state.params) == jax.tree.map(jnp.shape, params)
   state = parallel.replicate(state.replace(params=params))
   tables = draws.Tables(np.zeros((1, size, 1), np.int32), np.array([size], np.int32), np.array([400], np.int32), keys,

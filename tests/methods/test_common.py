@@ -23,7 +23,7 @@ from jaxskill.data import Fold
 from jaxskill.report import plots
 from jaxskill.training import replicas
 from jaxskill.training.parallel import Parallel
-from tests.assess.own_videos import QUICK, SIZES
+from tests.assess.own_videos import QUICK, SIZES, SYSTEMS
 from tests.assess.own_videos import trained as run_of
 from tests.conftest import small_config
 from tests.known_programs import Known
@@ -366,7 +366,8 @@ def test_a_stopped_run_ends_in_the_same_bits(method, quick_training, tmp_path, m
     assert files.to_json(resumed[key]) == files.to_json(run.results[key]), key        # undefined numbers are null there
 
 
-@most_methods
+@pytest.mark.parametrize("method", [     # of systems quick in assess/test_scoring.py and test_compare.py; a new one is here
+    either(method in COMPETITORS or method in SYSTEMS, method, name=method) for method in METHODS])
 def test_assess_and_compare_say_what_the_run_says(method, quick_training, coarse_pictures, tmp_path):
   """Of two test videos, from their features alone."""
   run = run_of(method)
@@ -387,12 +388,15 @@ def test_assess_and_compare_say_what_the_run_says(method, quick_training, coarse
 # Pictures
 
 
-def pictures_of(folder, trainer, history, answers):
-  """{name: bytes} of the pictures of a run."""
+def pictures_of(folder, trainer, history, answers, left_out=()):
+  """{name: bytes} of the pictures of a run, but for those of every method that are left out."""
   said = []
-  paths = plots.draw(folder, trainer.experiment, history, answers, said.append)
+  with pytest.MonkeyPatch.context() as patch:
+    for name in left_out:
+      patch.setattr(plots, {"training": "_curves", "scores": "_scores"}[name], lambda *_: plots.plt.figure(figsize=(1, 1)))
+    paths = plots.draw(folder, trainer.experiment, history, answers, said.append)
   assert not said
-  return {path.stem: path.read_bytes() for path in paths}
+  return {path.stem: path.read_bytes() for path in paths if path.stem not in left_out}
 
 
 def spoilt(answers, kind, video=slice(None)):
@@ -429,11 +433,12 @@ def test_every_picture_changes_with_its_data(method, tmp_path, coarse_pictures):
     if kind == "distribution":                                # of the videos of the least and of the largest error
       extreme = np.abs(extreme - trainer.dataset.labels(trainer.replicas[0].criterion)[test])
     for video in (test[pick(extreme)] for pick in (np.argmax, np.argmin)):
-      after = pictures_of(tmp_path, trainer, history, spoilt(answers, kind, video))
+      after = pictures_of(tmp_path, trainer, history, spoilt(answers, kind, video), ("training", "scores"))
       found = {name for name, picture in after.items() if picture != before[name]}
       assert drawn in (None, found), (kind, "one of the two videos is not drawn")
       drawn = found
     changed |= drawn
   after = pictures_of(tmp_path, trainer, history, spoilt(answers, "score"))
+  assert after["training"] == before["training"]
   assert all(after[name] != before[name] for name in before if name != "training")
   assert changed | {"scores"} >= before.keys()                # which shows scores alone

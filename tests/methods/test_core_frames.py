@@ -253,7 +253,7 @@ def folder(tmp_path):
   return root
 
 
-def test_a_run_from_video_files(small, folder, tmp_path, capsys, monkeypatch, coarse_pictures):
+def test_a_run_from_video_files(small, folder, tmp_path, capsys, monkeypatch, blank_pictures):
   """It decodes, trains every weight, and answers from the files what it measured."""
   Known().patch(monkeypatch)
   monkeypatch.setattr(train, "Parallel", lambda _: Parallel(1))
@@ -310,11 +310,12 @@ def test_grad_cam_is_its_definition(small, filmed, monkeypatch, head, contrastiv
   assert snippets.shape == (2, 16, 32, 32, 3) and heat.shape == expected.shape and expected.max() > 0
   places = np.prod(maps.shape[:4])                     # a mean over as many gradients, ours is their sum
   np.testing.assert_allclose(heat, places * expected, rtol=1e-2, atol=1e-3 * np.abs(maps @ weights).max() * places)
-  if contrastive:                                      # one of the two videos that are drawn is this one
-    heat_of = figures_core.heat_of
-    monkeypatch.setattr(figures_core, "heat_of", lambda run, replica, number: (
-        (heat, snippets) if number == video else heat_of(run, replica, number)))
+  if contrastive:
+    asked = []
+    monkeypatch.setattr(figures_core, "heat_of", lambda *given: asked.append(given) or (heat, snippets))
     assert len(figures_core.grad_cam({"row": run}, None)) == 2
+    test = filmed.folds[0].test_videos
+    assert asked == [(run, 0, test[pick(filmed.score[test])]) for pick in (np.argmax, np.argmin)]
 
 
 # What must be refused

@@ -15,7 +15,7 @@ from jaxskill.report import certainty
 from jaxskill.training import finished_run
 from tests.conftest import small_config
 
-pytestmark = pytest.mark.usefixtures("quick_answers")
+pytestmark = pytest.mark.usefixtures("quick_answers", "blank_pictures")
 
 
 PLAIN = {"plots": False, "train.epochs": 1, "model.with_difficulty": False}

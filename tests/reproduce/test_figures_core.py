@@ -61,8 +61,10 @@ def test_groups_are_counted_as_training_assigns_them(finished):
   assert set(figures_core.groups({"row": finished}, None)) == {"groups"}
 
 
-def test_answers_are_drawn(finished):
+def test_answers_are_drawn(finished, monkeypatch):
   """Of the test videos, by the first replica and by all of them."""
+  monkeypatch.setattr(stills, "SIZE", (30, 40))
+  monkeypatch.setattr(stills, "FPS", 1)
   row, test = {"row": finished}, finished.trainer.dataset.folds[0].test_videos
   true, said = finished.trainer.dataset.score[test], finished.assessments.score[:, test]
   axes = figures_core.scatter(row, None)["scatter"].axes[0]

@@ -84,7 +84,7 @@ def test_convolutions(implementation):
 
 @pytest.mark.parametrize("system", [
     pytest.param(system, marks=[pytest.mark.slow] * (system not in ("core", "pros_cons"))) for system in SYSTEMS])
-def test_64_bit_types_change_nothing(system, quick_training, tmp_path):
+def test_64_bit_types_change_nothing(system, quick_training, tmp_path, blank_pictures):
   run = trained(system)
   video = run.save(0, tmp_path)
   answer = lambda out: run.assess(video, out=tmp_path / out)[0]

@@ -32,7 +32,9 @@ def half_an_hour(tmp_path_factory):
   places = np.random.default_rng(0).random((1800, 14, 14))
   material = page.Material(film, [], dict(places=places), dict(places=np.arange(DURATION)))
   (root / "page").mkdir()
-  return result, page.of_video(written.Record(root / "page"), result, material, "link")
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(page.downloads, "curves_csv", lambda result: "")             # 87 MB beside the page
+    return result, page.of_video(written.Record(root / "page"), result, material, "link")
 
 
 @pytest.fixture
