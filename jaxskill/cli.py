@@ -41,13 +41,14 @@ _at_end = []         # what `at_end` has been given
 
 
 def keep_memory() -> None:
-  """Lets this process use memory again that it has freed, where the C library is glibc.
+  """Lets this process use memory again that it has freed, where the C library is glibc: for steps on streamed features.
 
   On a CPU each call of a compiled program takes its temporary memory anew, up to hundreds of megabytes. By itself glibc
-  gives them back to the system in between, which clears each page when it is touched again; benchmark/README.md says
-  what that costs. With this, up to 1 GiB at the end of the heap stays, and all that lies below memory in use. Must be
-  called before a thread has taken memory, which would get a heap of its own. Any variable that tunes glibc's memory
-  (MALLOC_..., glibc.malloc in GLIBC_TUNABLES) switches it off.
+  gives them back to the system in between, which clears each page when it is touched again. With this, up to 1 GiB at
+  the end of the one heap stays, and all that lies below memory in use; programs compile more slowly, since threads that
+  compile then wait for one another. benchmark/README.md has figures of both. Must be called before a thread has taken
+  memory, which would get a heap of its own. Any variable that tunes glibc's memory (MALLOC_..., glibc.malloc in
+  GLIBC_TUNABLES) switches it off.
   """
   if "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "") or any(name.startswith("MALLOC_") for name in os.environ):
     return
@@ -62,34 +63,45 @@ def keep_memory() -> None:
     library.mallopt(number, value)
 
 
-def listen() -> None:
+def listen(thread: bool = True) -> None:
   """Makes the signals that ask a program to end do so at once, with a line and status 128 + n; training saves first.
 
   A thread ends the process. Raised in the main thread, as Python does with KeyboardInterrupt, an exception is lost in
   a finalizer, crashes the import of a compiled module, and waits until a compiler has ended. Every file is written
-  whole or not at all, so nothing is lost. Calls `keep_memory` before it starts that thread.
+  whole or not at all, so nothing is lost.
+
+  Args:
+    thread: False starts none yet, for what comes before `keep_memory` and is short: until it is called again the main
+      thread ends the process, as soon as it is between two instructions of Python.
   """
-  keep_memory()
   if os.name == "nt":                                      # Python's own way there
+    return
+  heeded = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]       # nohup ignores SIGHUP
+  if not thread:
+    for number in heeded:
+      signal.signal(number, lambda number, _: _end(number))
     return
   reader, writer = os.pipe()
   os.set_blocking(writer, False)
-  heeded = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]       # nohup ignores SIGHUP
   signal.set_wakeup_fd(writer, warn_on_full_buffer=False)        # first, or a signal between these would be lost
   for number in heeded:
     signal.signal(number, lambda *_: None)
 
-  def end() -> None:
+  def wait() -> None:
     while (number := os.read(reader, 1)[0]) not in heeded:
       pass
-    threading.Timer(5, os._exit, (128 + number,)).start()  # should one of these wait for the main thread
-    words = f"\njaxskill: stopped by {signal.Signals(number).name}\n".encode()
-    for function in (*reversed(_at_end), _end_children, lambda: os.write(2, words)):
-      with contextlib.suppress(Exception):                 # e.g. a terminal that closed
-        function()
-    os._exit(128 + number)
+    _end(number)
+  threading.Thread(target=wait, daemon=True).start()
 
-  threading.Thread(target=end, daemon=True).start()
+
+def _end(number: int) -> None:
+  """Ends the process because of a signal."""
+  threading.Timer(5, os._exit, (128 + number,)).start()    # should one of these wait for the main thread
+  words = f"\njaxskill: stopped by {signal.Signals(number).name}\n".encode()
+  for function in (*reversed(_at_end), _end_children, lambda: os.write(2, words)):
+    with contextlib.suppress(Exception):                   # e.g. a terminal that closed
+      function()
+  os._exit(128 + number)
 
 
 def _end_children() -> None:

@@ -9,14 +9,30 @@ command goes on from there.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from jaxskill import cli
 from jaxskill.cli import read_config
 
+if TYPE_CHECKING:
+  from ml_collections import ConfigDict
 
-def main(argv: Sequence[str] | None = None) -> None:
-  """Runs the command with `argv`, by default that of the process; raises SystemExit with one line after a mistake."""
+
+def begin(config: ConfigDict) -> None:
+  """Lets the process keep memory where the config's data, as files, are more than may lie on the device; listens."""
+  from jaxskill.training import host_memory
+  if config.data.dir and host_memory.holds_more(config.data.dir, config.data.device_budget * host_memory.host_bytes()):
+    cli.keep_memory()                      # their features are likely to stream
+  cli.listen()
+
+
+def main(argv: Sequence[str] | None = None, begin: Callable[[ConfigDict], None] = lambda config: None) -> None:
+  """Runs the command with `argv`, by default that of the process; raises SystemExit with one line after a mistake.
+
+  Args:
+    begin: called with the config, before anything is imported that starts threads.
+  """
   parser = argparse.ArgumentParser(prog="python -m jaxskill.main", description=__doc__, allow_abbrev=False,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   cli.add_config(parser, "config file, e.g. configs/pros_cons.py, with :OPTIONS such as :features or :best,official")
@@ -28,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   options, overrides = cli.parse(parser, argv)
   with cli.command():
     config, _ = read_config(options.config, overrides)
+    begin(config)
     cli.use_compilation_cache()
     from jaxskill import ablations, train
     from jaxskill.training import devices, hosts
@@ -44,5 +61,5 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-  cli.listen()
-  main()
+  cli.listen(thread=False)
+  main(begin=begin)

@@ -280,6 +280,20 @@ def test_a_signal_is_heeded_in_a_finalizer_and_ends_the_processes_that_were_star
   assert done.returncode == 143 and done.stderr == b"\njaxskill: stopped by SIGTERM\n" and done.stdout == b"kept\n"
 
 
+def test_a_signal_before_the_thread_that_heeds_them_ends_a_command_in_the_same_way():
+  program = """if True:
+    import signal, time
+    from jaxskill import cli
+    cli.listen(thread=False)
+    with cli.command(), cli.at_end(lambda: print("kept", flush=True)):
+      signal.raise_signal(signal.SIGTERM)
+      time.sleep(60)
+  """
+  done = subprocess.run([sys.executable, "-c", program], env=os.environ | dict(PYTHONPATH=str(REPO)), capture_output=True,
+                        check=False, timeout=50)
+  assert done.returncode == 143 and done.stderr == b"\njaxskill: stopped by SIGTERM\n" and done.stdout == b"kept\n"
+
+
 def test_a_signal_ends_a_command_whose_terminal_closed():
   program = """if True:
     import os, signal, threading, time
@@ -328,9 +342,10 @@ def test_overrides_in_both_forms_and_other_words():
 
 
 KEEPS = """
-import resource, threading
+import resource, sys, threading
 import numpy as np
-from jaxskill import cli
+from ml_collections import ConfigDict
+from jaxskill import cli, main
 
 def pages():
   before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
@@ -343,7 +358,8 @@ def work(place):
   both.wait()
 
 if __name__ == "__main__":
-  cli.listen()
+  cli.listen(thread=False)
+  main.begin(ConfigDict(dict(data=dict(dir=sys.argv[1], device_budget=float(sys.argv[2])))))
   both, found = threading.Barrier(2), [0, 0]
   threads = [threading.Thread(target=work, args=(place,)) for place in (0, 1)]
   with cli.command():
@@ -361,12 +377,19 @@ def has_glibc():
 
 
 @pytest.mark.skipif(not has_glibc(), reason="the C library is another")
-@pytest.mark.parametrize("said", [{}, {"MALLOC_TOP_PAD_": "131072"}, {"GLIBC_TUNABLES": "glibc.malloc.mmap_max=65536"}])
-def test_freed_memory_is_used_again_unless_the_environment_says_otherwise(said, tmp_path):
+@pytest.mark.parametrize("place, budget, said, keeps", [
+    ("data", 0.0, {}, True), ("data", 0.5, {}, False), ("nothing", 0.0, {}, False),
+    ("data", 0.0, {"MALLOC_TOP_PAD_": "131072"}, False),
+    ("data", 0.0, {"GLIBC_TUNABLES": "glibc.malloc.mmap_max=65536"}, False)])
+def test_freed_memory_is_used_again_where_features_stream_unless_the_environment_says_otherwise(
+    place, budget, said, keeps, tmp_path):
   """In every thread, also that which waits for signals; a page is cleared whenever it is touched for the first time."""
   (tmp_path / "keeps.py").write_text(KEEPS)
+  (tmp_path / "data" / "features").mkdir(parents=True)
+  (tmp_path / "data" / "features" / "a.npy").write_bytes(bytes(100))
   kept = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_", "LD_PRELOAD"))}
-  done = subprocess.run([sys.executable, str(tmp_path / "keeps.py")], capture_output=True, text=True, timeout=60, check=True,
+  done = subprocess.run([sys.executable, str(tmp_path / "keeps.py"), str(tmp_path / place), str(budget)],
+                        capture_output=True, text=True, timeout=60, check=True,
                         env=kept | {"PYTHONPATH": str(REPO), "NUMPY_MADVISE_HUGEPAGE": "0"} | said)
   pages = [int(word) for word in done.stdout.split()]      # that are cleared for 100 MB
-  assert len(pages) == 2 and (min(pages) > 10_000 if said else max(pages) < 100), pages
+  assert len(pages) == 2 and (max(pages) < 100 if keeps else min(pages) > 10_000), pages

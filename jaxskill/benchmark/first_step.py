@@ -37,7 +37,7 @@ def watch() -> None:
   sys.argv: the file, `time.monotonic()` as the process was started, arguments of `jaxskill.main`.
   """
   file, started, *arguments = sys.argv[1:]
-  cli.listen()
+  cli.listen(thread=False)
   from jaxskill import main
   use_cache = cli.use_compilation_cache
 
@@ -69,7 +69,7 @@ def watch() -> None:
       os._exit(0)                          # without the checkpoint that is being written
     setattr(train.Trainer, "take", take_and_end)
   setattr(cli, "use_compilation_cache", use_cache_and_watch)
-  main.main(arguments)
+  main.main(arguments, main.begin)
 
 
 def start(arguments: Sequence[str], cache: pathlib.Path) -> dict[str, Any]:

@@ -128,8 +128,7 @@ def train_one(config: ConfigDict, dataset: SkillDataset) -> tuple[np.ndarray, tr
 
 
 def begin(folder: str) -> None:
-  """Sets a process up: what it compiles is kept in a folder, and freed memory as by commands."""
-  cli.keep_memory()
+  """Sets a process up: what it compiles is kept in a folder."""
   jax.config.update("jax_compilation_cache_dir", folder)
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 

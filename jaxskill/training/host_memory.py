@@ -23,6 +23,18 @@ def host_bytes(root: str | os.PathLike[str] = "/") -> int:
               *(int(text) for _, text in found if text.isdigit())])                       # "max" is none
 
 
+def holds_more(folder: str | os.PathLike[str], count: float) -> bool:
+  """Returns whether the files below a folder take more than `count` bytes; one that is not there holds none."""
+  held = 0
+  for place, _, names in os.walk(folder):
+    for name in names:
+      with contextlib.suppress(OSError):                   # e.g. a link that leads nowhere: loading says it
+        held += os.stat(os.path.join(place, name)).st_size
+      if held > count:
+        return True
+  return False
+
+
 def host_cores(root: str | os.PathLike[str] = "/") -> int:
   """Returns the number of cores that this process may use: a scheduler gives a job a part of its node.
 
