@@ -78,8 +78,12 @@ def listen(thread: bool = True) -> None:
     return
   heeded = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]       # nohup ignores SIGHUP
   if not thread:
+    def end_here(number: int, _: object) -> None:
+      for other in heeded:
+        signal.signal(other, signal.SIG_IGN)               # the first one ends it
+      _end(number)
     for number in heeded:
-      signal.signal(number, lambda number, _: _end(number))
+      signal.signal(number, end_here)
     return
   reader, writer = os.pipe()
   os.set_blocking(writer, False)

@@ -20,10 +20,17 @@ if TYPE_CHECKING:
 
 
 def begin(config: ConfigDict) -> None:
-  """Lets the process keep memory where the config's data, as files, are more than may lie on the device; listens."""
+  """Lets the process keep freed memory where features are likely to stream on a CPU, and listens to signals.
+
+  That is a guess, from the files that a config names and the memory of the host: data are read later. The config has
+  not been checked.
+  """
   from jaxskill.training import host_memory
-  if config.data.dir and host_memory.holds_more(config.data.dir, config.data.device_budget * host_memory.host_bytes()):
-    cli.keep_memory()                      # their features are likely to stream
+  named = getattr(config.get("data"), "get", {}.get)
+  folders = [folder for folder in (named("dir"), named("prepared_dir")) if folder and isinstance(folder, str)]
+  budget = named("device_budget")
+  if isinstance(budget, (int, float)) and host_memory.hold_more(folders, budget * host_memory.host_bytes()):
+    cli.keep_memory()
   cli.listen()
 
 

@@ -44,7 +44,7 @@ from jaxskill.training.parallel import Parallel, highest, on_first_process
 from jaxskill.training.precision import single_precision
 from jaxskill.training.profiling import Profile
 from jaxskill.training.runlog import Log
-from jaxskill.training.step import make_step
+from jaxskill.training.step import TrainState, drawn_beside, make_step, means
 from jaxskill.training.stopping import CallLength, Stopped, StopSignal
 
 
@@ -60,7 +60,8 @@ class Trainer:
   """
 
   def __init__(self, config: ConfigDict, dataset: SkillDataset, parallel: Parallel,
-               clock: cost.Stopwatch | None = None, at_once: int = 0) -> None:
+               clock: cost.Stopwatch | None = None, at_once: int = 0, trace: bool = False) -> None:
+    """Args: trace: traces the steps, while what draws the first state is compiled."""
     train = config.train
     self.clock = clock or cost.Stopwatch()
     parallel.check_batch(train.batch_size)
@@ -86,9 +87,17 @@ class Trainer:
     self.step = make_step(config, made.method, parallel, steps_per_call=self.per_call, at_once=self.at_once,
                           epochs_per_call=self.per_call // per_epoch + 2, all_trained=trained <= named,
                           num_unique=parallel.padded(min(named, trained)))
-    self.state = parallel.replicate(self.step.init(self.tables.keys, self.loader.sample(), made.constants()))
     self._tables = parallel.replicate(self.tables)
+    self.state = parallel.replicate(self._first_state(trace))
     self._began = False
+
+  def _first_state(self, trace: bool) -> TrainState:
+    """Returns the state at step 0; with `trace` the steps are traced while its drawing is compiled."""
+    drawn = self.tables.keys, self.loader.sample(), self.experiment.constants()
+    if not (trace and self.total and self.loader.resident and self.parallel.count == 1):
+      return self.step.init(*drawn)
+    with self.clock("compilation"):
+      return drawn_beside(self.step.init, drawn, self.parallel.devices[0], self.first_call)
 
   def begin(self) -> None:
     """Takes the parameters that `config.init_from` names in place of those that were drawn, if it names some.
@@ -122,22 +131,19 @@ class Trainer:
     return [self.experiment.measured(i, said.score[i], {k: v[i] for k, v in said.parts.items()})
             for i in range(len(self.replicas))]
 
-  def first_call(self) -> tuple[Callable[..., Any], tuple]:
-    """Returns (compiled function, arguments) of the steps that come next."""
+  def first_call(self, state: TrainState | None = None) -> tuple[Callable[..., Any], tuple]:
+    """Returns (compiled function, arguments) of the steps that come next, from the present state or from `state`."""
+    state = self.state if state is None else state
     phases = len(self.method.phases)
     if self.loader.resident:
-      return self.step.run, (self.state, self.loader.videos, self._tables, np.int32(self.per_call // phases))
+      return self.step.run, (state, self.loader.videos, self._tables, np.int32(self.per_call // phases))
     draw = lambda step: self.step.draw(self._tables, np.int32(step))
     videos, drawn = next(self.loader.stream(draw, 0, phases, phases, self.num_unique))
-    return self.step.run_batches, (self.state, videos, self._tables, drawn)
+    return self.step.run_batches, (state, videos, self._tables, drawn)
 
   def advance(self) -> dict[str, np.ndarray]:
-    """Takes `per_call` steps; returns {metric: `[R]` mean over them, nan for a replica that stood still}.
-
-    Raises:
-      FloatingPointError: see `take`.
-    """
-    return self.means([self.take(self.per_call)])
+    """Takes `per_call` steps, see `take`; returns {metric: `[R]` mean, nan for a replica that stood still}."""
+    return means([self.take(self.per_call)])
 
   def take(self, count: int, running: Callable[[], None] | None = None) -> tuple[dict[str, Any], ...]:
     """Takes `count` steps, whole cycles up to `per_call`, which give the same bits however they are cut into calls.
@@ -169,14 +175,6 @@ class Trainer:
         metrics = jax.tree.map(lambda *x: np.concatenate(x), *collected)
     self._check_finite(first, metrics)
     return metrics
-
-  def means(self, calls: Sequence[tuple[dict[str, Any], ...]]) -> dict[str, np.ndarray]:
-    """Returns {metric: `[R]` mean over successive calls of `take`, nan for a replica that stood still}."""
-    metrics = jax.tree.map(lambda *x: np.concatenate(x), *calls)
-    names = dict.fromkeys(name for phase in metrics for name in phase)
-    over = lambda name, i: np.sum([np.sum(phase[name][i], axis=0) for phase in metrics if name in phase], axis=0)
-    totals = {name: (over(name, 0), over(name, 1)) for name in names}
-    return {name: np.where(count > 0, value / np.maximum(count, 1), np.nan) for name, (value, count) in totals.items()}
 
   def _check_finite(self, first: int, metrics: Sequence[dict[str, Any]]) -> None:
     losses = np.stack([phase["loss"][0] for phase in metrics], axis=1).reshape(-1, len(self.replicas))   # [steps, R]
@@ -223,7 +221,7 @@ def run(config: ConfigDict, workdir: epath.PathLike, dataset: SkillDataset | Non
       dataset = dataset or data.load(config.data)
       facts = data.audit(dataset)
       config = announce.decide(config, dataset, facts, workdir, parallel.local[0], say)
-      trainer = Trainer(config, dataset, parallel, clock)
+      trainer = Trainer(config, dataset, parallel, clock, trace=True)
     if not on_first_process(lambda: initial_parameters.begun(workdir)):
       trainer.begin()                              # before the folder is taken: a file that does not fit leaves it free
     step_cost = memory.check(trainer)
@@ -332,7 +330,7 @@ def _loop(trainer: Trainer, checkpoints: Checkpoints, log: Log, profile: Profile
       bar.update(step - before)
       estimate.took(step)
       checkpoints.check()
-    metrics = trainer.means(calls)
+    metrics = means(calls)
     log.metrics(step, metrics, (step - first) / seconds)
     bar.set_postfix({name: f"{trackers.known_mean(metrics[name]):.3g}" for name in ("loss", "accuracy", "error")
                      if name in metrics})

@@ -10,6 +10,7 @@ import types
 
 import jax
 import pytest
+from ml_collections import ConfigDict
 
 from jaxskill import ablations, cli, main, train
 from jaxskill.training import config_checks
@@ -282,9 +283,10 @@ def test_a_signal_is_heeded_in_a_finalizer_and_ends_the_processes_that_were_star
 
 def test_a_signal_before_the_thread_that_heeds_them_ends_a_command_in_the_same_way():
   program = """if True:
-    import signal, time
+    import signal, threading, time
     from jaxskill import cli
     cli.listen(thread=False)
+    assert threading.active_count() == 1
     with cli.command(), cli.at_end(lambda: print("kept", flush=True)):
       signal.raise_signal(signal.SIGTERM)
       time.sleep(60)
@@ -367,6 +369,16 @@ if __name__ == "__main__":
     [thread.join() for thread in threads]
     print(*found)
 """
+
+
+@pytest.mark.parametrize("config", [
+    {}, {"data": "simulated"}, {"data": {"dir": 5, "device_budget": 0.0}}, {"data": {"dir": "x", "device_budget": "a"}}])
+def test_a_config_that_is_wrong_begins_and_is_refused_by_those_who_read_it(config, monkeypatch):
+  begun = []
+  monkeypatch.setattr(cli, "listen", lambda: begun.append(True))
+  monkeypatch.setattr(cli, "keep_memory", lambda: begun.append(False))
+  main.begin(ConfigDict(config))
+  assert begun == [True]
 
 
 def has_glibc():

@@ -69,7 +69,7 @@ def read_command_line(module, words, monkeypatch):
     warnings.simplefilter("ignore", RuntimeWarning)        # of runpy: the module has been imported before
     for owner, name in PARSERS:
       patch.setattr(owner, name, stops(getattr(owner, name), inside))
-    patch.setattr(cli, "listen", lambda: None)
+    patch.setattr(cli, "listen", lambda thread=True: None)
     patch.setattr(sys, "argv", [module, *words])
     try:
       runpy.run_module(module, run_name="__main__", alter_sys=False)

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import signal
+import threading
 
 import jax
 import numpy as np
@@ -211,12 +212,24 @@ def test_logs_are_json_and_a_step_not_taken_has_no_number(small, tmp_path):
   assert saved["replicas"][0]["validation_selected"] is None
 
 
-def test_step_is_compiled_once(small, tmp_path, caplog):
+def test_step_is_compiled_once_and_traced_while_the_first_state_is_drawn(small, tmp_path, caplog, monkeypatch):
+  make_step, threads = train.make_step, []
+
+  def make(*arguments, **sizes):
+    step = make_step(*arguments, **sizes)
+
+    def init(*drawn):
+      threads.append(threading.current_thread().name)
+      return step.init(*drawn)
+    return step._replace(init=init)
   KNOWN.made.clear()
+  monkeypatch.setattr(train, "make_step", make)
   with jax.log_compiles():
     train.run(small(system=PAIRS), tmp_path / "run")
   compiled = [r.message for r in caplog.records if "Finished XLA compilation of jit(run)" in r.message]
-  assert len(compiled) == 1
+  lowered = [r.threadName for r in caplog.records if "MLIR module conversion jit(run)" in r.message]
+  assert len(compiled) == 1 and lowered == ["MainThread"]            # for shapes, and not anew for the state that comes
+  assert sorted(name == "MainThread" for name in threads) == [False, True]               # of its shapes, and of itself
 
 
 def test_not_finite_loss_names_the_step_and_keeps_the_checkpoint(small, tmp_path):

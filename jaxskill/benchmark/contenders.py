@@ -275,7 +275,7 @@ def call(limit: float, form: str, function: str, *arguments: Any) -> dict[str, A
 def begin() -> None:
   """Sets a worker process up: contenders share a GPU, and a compilation that is timed must not be a cached one.
 
-  It keeps freed memory as commands do, PyTorch's too.
+  It keeps freed memory, PyTorch's too, as training does where features stream.
   """
   cli.keep_memory()
   os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")

@@ -20,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -48,10 +49,13 @@ def watch() -> None:
     from jaxskill import ablations, train  # noqa: F401   `main` imports both
     imports, modules = time.monotonic() - float(started), sorted(sys.modules)
     spans = {part: [] for part in _EVENTS}
+    programs = []
 
     def compiled(event: str, start_time: float, end_time: float, **_: Any) -> None:
-      for part, name in _EVENTS.items():
-        if event.endswith(name):
+      if event.endswith(_EVENTS["compiling"]):
+        programs.append(event)
+      for part, name in _EVENTS.items():       # of the thread that trains: waiting for others is the rest
+        if event.endswith(name) and threading.current_thread() is threading.main_thread():
           spans[part].append(end_time - start_time)
     jax.monitoring.register_event_time_span_listener(compiled)
     take = train.Trainer.take
@@ -64,7 +68,7 @@ def watch() -> None:
       parts |= {part: sum(found) for part, found in spans.items()}
       parts |= {"first step": trainer.clock.seconds["training"]}
       pathlib.Path(file).write_text(json.dumps(dict(
-          wall=wall, cpu=cpu, programs=len(spans["compiling"]), parts=parts | dict(rest=wall - sum(parts.values())),
+          wall=wall, cpu=cpu, programs=len(programs), parts=parts | dict(rest=wall - sum(parts.values())),
           imported=modules, loaded=sorted(sys.modules))), encoding="utf-8")
       os._exit(0)                          # without the checkpoint that is being written
     setattr(train.Trainer, "take", take_and_end)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import pathlib
 import sys
@@ -23,15 +24,18 @@ def host_bytes(root: str | os.PathLike[str] = "/") -> int:
               *(int(text) for _, text in found if text.isdigit())])                       # "max" is none
 
 
-def holds_more(folder: str | os.PathLike[str], count: float) -> bool:
-  """Returns whether the files below a folder take more than `count` bytes; one that is not there holds none."""
+def hold_more(folders: Sequence[str], count: float, most: int = 20_000) -> bool:
+  """Returns whether the files below folders take more than `count` bytes; of more than `most` files, the first ones.
+
+  Links to folders are not followed, and a folder that is not there holds nothing.
+  """
+  below = (os.path.join(place, name) for folder in folders for place, _, names in os.walk(folder) for name in names)
   held = 0
-  for place, _, names in os.walk(folder):
-    for name in names:
-      with contextlib.suppress(OSError):                   # e.g. a link that leads nowhere: loading says it
-        held += os.stat(os.path.join(place, name)).st_size
-      if held > count:
-        return True
+  for file in itertools.islice(below, most):
+    with contextlib.suppress(OSError):                     # e.g. a link that leads nowhere: loading says it
+      held += os.stat(file).st_size
+    if held > count:
+      return True
   return False
 
 

@@ -10,12 +10,14 @@ A cycle is one step of every phase of the method. Metrics are, for every phase, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import concurrent.futures
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import traverse_util
 from ml_collections import ConfigDict
 
@@ -25,6 +27,7 @@ from jaxskill.training.batches import as_maps
 from jaxskill.training.draws import Batches, Tables, draw_batches, split_key
 from jaxskill.training.optimizer import PhaseOptimizer
 from jaxskill.training.parallel import Parallel
+from jaxskill.training.precision import single_precision
 
 
 @flax.struct.dataclass
@@ -74,6 +77,32 @@ def make_step(config: ConfigDict, method: Method, parallel: Parallel, **sizes: A
   quickly = None if least else {"xla_backend_optimization_level": 1}         # of what runs once
   return Step(jax.jit(pieces.init, compiler_options=quickly), parallel.compile(pieces.run, donate=True),
               parallel.compile(pieces.run_batches, donate=True), jax.jit(pieces.draw))
+
+
+def drawn_beside(init: Callable[..., TrainState], arguments: tuple, device: jax.Device,
+                 first_call: Callable[[TrainState], tuple[Any, tuple]]) -> TrainState:
+  """Returns `init(*arguments)`, `Step.init`; while that is compiled, one core traces the steps, which JAX remembers.
+
+  Args:
+    device: that holds the state.
+    first_call: shapes of the state -> (compiled function that takes the first steps, its arguments).
+  """
+  place = jax.sharding.SingleDeviceSharding(device)
+  with single_precision(), concurrent.futures.ThreadPoolExecutor(1) as beside:
+    state = beside.submit(single_precision()(init), *arguments)
+    function, traced = first_call(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+                                               jax.eval_shape(init, *arguments)))
+    function.lower(*traced)
+    return state.result()
+
+
+def means(calls: Sequence[tuple[dict[str, Any], ...]]) -> dict[str, np.ndarray]:
+  """Returns {metric: `[R]` mean over successive calls of `Step.run`, nan for a replica that stood still}."""
+  metrics = jax.tree.map(lambda *x: np.concatenate(x), *calls)
+  names = dict.fromkeys(name for phase in metrics for name in phase)
+  over = lambda name, i: np.sum([np.sum(phase[name][i], axis=0) for phase in metrics if name in phase], axis=0)
+  totals = {name: (over(name, 0), over(name, 1)) for name in names}
+  return {name: np.where(count > 0, value / np.maximum(count, 1), np.nan) for name, (value, count) in totals.items()}
 
 
 class Pieces:

@@ -45,7 +45,7 @@ def test_command_line_end_to_end(tmp_path, monkeypatch, capsys):
   ask = contenders.Worker.ask
   monkeypatch.setattr(contenders.Worker, "ask", lambda self, form, *rest, limit=0: ask(
       self, form, *rest, limit=0.01 if limit and form == slow else limit))
-  monkeypatch.setattr(cli, "listen", lambda: None)               # signals are those of the tests
+  monkeypatch.setattr(cli, "listen", lambda thread=True: None)               # signals are those of the tests
   monkeypatch.setattr(sys, "argv", [
       "benchmark", "--config", CONFIG, "--shape", "tiny", "--forms", ",".join([slow, *forms]), "--rounds", "2", "--steps", "4",
       "--limit", "300", "--json", str(file), "--config.train.learning_rate=1e-3", "--config.model.branches=('high','uniform')"])

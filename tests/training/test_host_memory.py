@@ -49,3 +49,15 @@ def test_cores_by_quota(tmp_path, monkeypatch, groups, files, cores):
   monkeypatch.setattr(host_memory.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
   grouped(tmp_path, groups, files)
   assert host_cores(tmp_path) == cores
+
+
+def test_files_below_folders_that_hold_more_than_a_number_of_bytes(tmp_path):
+  (tmp_path / "a/b").mkdir(parents=True)
+  (tmp_path / "c").mkdir()
+  (tmp_path / "a/b/x").write_bytes(bytes(60))
+  (tmp_path / "c/y").write_bytes(bytes(40))
+  (tmp_path / "c/gone").symlink_to(tmp_path / "nowhere")
+  folders = [str(tmp_path / name) for name in "ac"]
+  assert host_memory.hold_more(folders, 99) and not host_memory.hold_more(folders, 100)
+  assert not host_memory.hold_more(folders[:1], 60) and not host_memory.hold_more([str(tmp_path / "none")], 0)
+  assert host_memory.hold_more(folders, 59, most=1) and not host_memory.hold_more(folders, 60, most=1)

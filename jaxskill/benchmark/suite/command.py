@@ -120,7 +120,7 @@ class Suite:
     self._say(f"{entry.name} ...")
     if entry.fresh:
       self.end()                             # or both would hold memory of one device
-      self._shared = Process(entry.devices)
+      self._shared = Process(entry.devices, entry.streams)
     try:
       found = self.ask(limit, entry.function, known, *entry.arguments)
     except Stopped as error:

@@ -28,6 +28,7 @@ class Entry(NamedTuple):
     seconds: that it takes, about, to start and to compile, longer on a slow machine.
     rounds_s: that its rounds take, about, at the measured peak.
     fresh: whether it has a process of its own, whose memory is then its own too.
+    streams: whether that process keeps freed memory, as training on features that stream.
     devices: that its process is to see, where they are those of a CPU.
     beside: name of the line that its lines are compared with.
     refusal: why it cannot be measured here.
@@ -40,6 +41,7 @@ class Entry(NamedTuple):
   seconds: float = _START_S + _COMPILE_S
   rounds_s: float = (measures.ROUNDS + 3) * measures.ROUND_S
   fresh: bool = False
+  streams: bool = False
   devices: int = 1
   beside: str = ""
   refusal: str = ""
@@ -110,7 +112,7 @@ class Planner:
     """Yields the step of every system with features that stay with the host, as where they are too many."""
     for method in self.methods:
       yield self.step(GROUPS[5], method, self.fast, changes={"data.device_budget": 0.0}, words="streamed", fresh=True,
-                      beside=f"{method} {self.fast}")
+                      streams=True, beside=f"{method} {self.fast}")
 
   def several_devices(self) -> Iterator[Entry]:
     """Yields the step of every system whose batch splits, and soft-DTW, on 2, 4, 8, ... devices, cores of a CPU."""
