@@ -120,7 +120,7 @@ class Suite:
     self._say(f"{entry.name} ...")
     if entry.fresh:
       self.end()                             # or both would hold memory of one device
-      self._shared = Process(entry.devices, entry.streams)
+      self._shared = Process(entry.devices, entry.keeps)
     try:
       found = self.ask(limit, entry.function, known, *entry.arguments)
     except Stopped as error:
@@ -129,8 +129,6 @@ class Suite:
       return
     if entry.fresh:
       self.end()
-    else:                                    # the peak of its process is that of all before it
-      found = [{name: value for name, value in line.items() if name != "peak_bytes"} for line in found]
     self.results["lines"] += found
     for line in found:
       self._say(f"  {line['name']}: {report.duration(line['median_s'])}, limited by {line['limit']}")

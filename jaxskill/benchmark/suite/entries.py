@@ -28,7 +28,7 @@ class Entry(NamedTuple):
     seconds: that it takes, about, to start and to compile, longer on a slow machine.
     rounds_s: that its rounds take, about, at the measured peak.
     fresh: whether it has a process of its own, whose memory is then its own too.
-    streams: whether that process keeps freed memory, as training on features that stream.
+    keeps: whether that process keeps freed memory, so that short calls cost as much a step as long ones.
     devices: that its process is to see, where they are those of a CPU.
     beside: name of the line that its lines are compared with.
     refusal: why it cannot be measured here.
@@ -41,7 +41,7 @@ class Entry(NamedTuple):
   seconds: float = _START_S + _COMPILE_S
   rounds_s: float = (measures.ROUNDS + 3) * measures.ROUND_S
   fresh: bool = False
-  streams: bool = False
+  keeps: bool = False
   devices: int = 1
   beside: str = ""
   refusal: str = ""
@@ -70,13 +70,12 @@ class Planner:
     step_s = 2 * flops / peak * (measures.STREAMED if changes else 1)
     name = " ".join(filter(None, (method, form, "" if shape_name == self._shape else f"({shape_name})", words)))
     return Entry(name, group, measures.step, (self._machine["layouts"], peak, shape_name, method, form, changes or {}),
-                 seconds=_START_S * options.get("fresh", False) + _COMPILE_S,
-                 rounds_s=(measures.ROUNDS + 3) * max(measures.ROUND_S, step_s), **options)
+                 rounds_s=(measures.ROUNDS + 3) * max(measures.ROUND_S, step_s), fresh=True, keeps=True, **options)
 
   def steps(self) -> Iterator[Entry]:
     """Yields the step of every system, in the faster type and then in the other one."""
     for method in self.methods:
-      yield self.step(GROUPS[0], method, self.fast, fresh=True)
+      yield self.step(GROUPS[0], method, self.fast)
     for method in self.methods:
       yield self.step(GROUPS[1], method, self.slow, beside=f"{method} {self.fast}")
 
@@ -111,8 +110,8 @@ class Planner:
   def streamed(self) -> Iterator[Entry]:
     """Yields the step of every system with features that stay with the host, as where they are too many."""
     for method in self.methods:
-      yield self.step(GROUPS[5], method, self.fast, changes={"data.device_budget": 0.0}, words="streamed", fresh=True,
-                      streams=True, beside=f"{method} {self.fast}")
+      yield self.step(GROUPS[5], method, self.fast, changes={"data.device_budget": 0.0}, words="streamed",
+                      beside=f"{method} {self.fast}")
 
   def several_devices(self) -> Iterator[Entry]:
     """Yields the step of every system whose batch splits, and soft-DTW, on 2, 4, 8, ... devices, cores of a CPU."""
@@ -123,7 +122,7 @@ class Planner:
       yield Entry("several devices", GROUPS[6], measures.step, refusal="there is one device")
     for count, method in itertools.product(counts, self.methods):
       batch = systems.find(method).shapes[self._shape].batch_size
-      yield self.step(GROUPS[6], method, f"{self.fast}+D{count}", fresh=True, devices=count,
+      yield self.step(GROUPS[6], method, f"{self.fast}+D{count}", devices=count,
                       beside=f"{method} {self.fast}",
                       refusal="" if batch % count == 0 else f"{batch} items of a batch do not split")
     (pairs, segments), layouts = self._sizes[1], self._machine["layouts"]

@@ -25,11 +25,11 @@ class Stopped(Exception):
 class Process:
   """Calls functions in a process of its own; after one that is stopped or fails it is not to be used again."""
 
-  def __init__(self, devices: int = 1, streams: bool = False) -> None:
-    """Args: devices: of a CPU, as many as JAX is to see; streams: it keeps freed memory, as training that streams."""
+  def __init__(self, devices: int = 1, keeps: bool = False) -> None:
+    """Args: devices: of a CPU, as many as JAX is to see; keeps: it keeps freed memory."""
     context = multiprocessing.get_context("spawn")
     self._pipe, theirs = context.Pipe()
-    self._process = context.Process(target=_serve, args=(theirs, devices, streams), daemon=True)
+    self._process = context.Process(target=_serve, args=(theirs, devices, keeps), daemon=True)
     self._process.start()
     theirs.close()
 
@@ -66,11 +66,11 @@ class Process:
     self._pipe.close()
 
 
-def _serve(pipe: multiprocessing.connection.Connection, devices: int, streams: bool) -> None:
+def _serve(pipe: multiprocessing.connection.Connection, devices: int, keeps: bool) -> None:
   """Answers until the other end is gone."""
   if hasattr(os, "setpgid"):
     os.setpgid(0, 0)                       # what it starts ends with it
-  if streams:
+  if keeps:
     cli.keep_memory()
   os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")        # others may measure on the same device
   jax.config.update("jax_compilation_cache_dir", None)                   # a compilation that is timed is no cached one
