@@ -100,7 +100,8 @@ def listen(thread: bool = True) -> None:
 
 def _end(number: int) -> None:
   """Ends the process because of a signal."""
-  threading.Timer(5, os._exit, (128 + number,)).start()    # should one of these wait for the main thread
+  with contextlib.suppress(RuntimeError):                  # no thread can be started
+    threading.Timer(5, os._exit, (128 + number,)).start()  # should one of these wait for the main thread
   words = f"\njaxskill: stopped by {signal.Signals(number).name}\n".encode()
   for function in (*reversed(_at_end), _end_children, lambda: os.write(2, words)):
     with contextlib.suppress(Exception):                   # e.g. a terminal that closed

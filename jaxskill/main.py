@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def begin(config: ConfigDict) -> None:
   """Lets the process keep freed memory where features are likely to stream on a CPU, and listens to signals.
 
-  That is a guess, from the files that a config names and the memory of the host: data are read later. The config has
-  not been checked.
+  That is a guess, from the files that a config names and the memory of the host: data are read later, the device is not
+  known, and the config has not been checked.
   """
   from jaxskill.training import host_memory
   named = getattr(config.get("data"), "get", {}.get)

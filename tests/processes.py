@@ -1,6 +1,7 @@
 """Other processes that a test starts."""
 
 import contextlib
+import os
 import subprocess
 
 from tests.places import REPO
@@ -14,3 +15,11 @@ def running(command, **options):
       yield process
     finally:
       process.kill()
+
+
+def has_glibc():
+  """Returns whether the C library is that whose memory `cli.keep_memory` tunes."""
+  try:
+    return os.confstr("CS_GNU_LIBC_VERSION").startswith("glibc")
+  except (AttributeError, ValueError, OSError):
+    return False

@@ -17,6 +17,7 @@ from jaxskill.training import config_checks
 from tests import commands
 from tests.conftest import QUICK_FLAGS
 from tests.places import REPO
+from tests.processes import has_glibc
 
 CONFIG = str(REPO / "configs" / "pros_cons.py")
 SMALL = ["--config.model.hidden=4", "--config.data.simulated.num_videos=14", "--config.data.simulated.num_segments=6",
@@ -343,6 +344,22 @@ def test_overrides_in_both_forms_and_other_words():
     assert end.value.code == 2
 
 
+def test_training_begins_before_anything_is_imported_that_starts_threads():
+  program = """if True:
+    import runpy, sys
+    from jaxskill import cli
+    calls = []
+    def refuse():
+      raise ValueError(f"{calls} {sorted({'jax', 'numpy'} & set(sys.modules))}")
+    cli.listen, cli.use_compilation_cache = lambda thread=True: calls.append(thread), refuse
+    sys.argv = ["main", "--config", "pros_cons"]
+    runpy.run_module("jaxskill.main", run_name="__main__")
+  """
+  done = subprocess.run([sys.executable, "-c", program], env=os.environ | dict(PYTHONPATH=str(REPO)), capture_output=True,
+                        text=True, check=False, timeout=50)
+  assert done.returncode == 2 and done.stderr == "\njaxskill: [False, True] []\n"
+
+
 KEEPS = """
 import resource, sys, threading
 import numpy as np
@@ -379,13 +396,6 @@ def test_a_config_that_is_wrong_begins_and_is_refused_by_those_who_read_it(confi
   monkeypatch.setattr(cli, "keep_memory", lambda: begun.append(False))
   main.begin(ConfigDict(config))
   assert begun == [True]
-
-
-def has_glibc():
-  try:
-    return os.confstr("CS_GNU_LIBC_VERSION").startswith("glibc")
-  except (AttributeError, ValueError, OSError):
-    return False
 
 
 @pytest.mark.skipif(not has_glibc(), reason="the C library is another")

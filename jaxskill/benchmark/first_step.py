@@ -84,8 +84,8 @@ def start(arguments: Sequence[str], cache: pathlib.Path) -> dict[str, Any]:
     cache: folder of the compilation cache.
 
   Returns:
-    Seconds "wall" and "cpu", {what they went to: seconds} as "parts", number of "programs" that were compiled or read;
-    names of the modules that were "imported" before anything was done and "loaded" at the end.
+    Seconds "wall" and "cpu", {what those of the main thread went to: seconds} as "parts", number of "programs" that
+    were compiled or read; names of the modules that were "imported" before anything was done and "loaded" at the end.
 
   Raises:
     ValueError: if it fails, after it has said why.

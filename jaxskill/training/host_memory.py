@@ -24,7 +24,7 @@ def host_bytes(root: str | os.PathLike[str] = "/") -> int:
               *(int(text) for _, text in found if text.isdigit())])                       # "max" is none
 
 
-def hold_more(folders: Sequence[str], count: float, most: int = 20_000) -> bool:
+def hold_more(folders: Sequence[str], count: float, most: int = 5000) -> bool:
   """Returns whether the files below folders take more than `count` bytes; of more than `most` files, the first ones.
 
   Links to folders are not followed, and a folder that is not there holds nothing.

@@ -88,10 +88,10 @@ def drawn_beside(init: Callable[..., TrainState], arguments: tuple, device: jax.
     first_call: shapes of the state -> (compiled function that takes the first steps, its arguments).
   """
   place = jax.sharding.SingleDeviceSharding(device)
+  placed = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place, weak_type=x.weak_type)
   with single_precision(), concurrent.futures.ThreadPoolExecutor(1) as beside:
     state = beside.submit(single_precision()(init), *arguments)
-    function, traced = first_call(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
-                                               jax.eval_shape(init, *arguments)))
+    function, traced = first_call(jax.tree.map(placed, jax.eval_shape(init, *arguments)))
     function.lower(*traced)
     return state.result()
 

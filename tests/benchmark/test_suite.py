@@ -1,6 +1,7 @@
 """The suite of all benchmarks: its command, its plan, and that no entry harms the others. Nothing here is timed."""
 
 import json
+import os
 import time
 
 import pytest
@@ -12,6 +13,7 @@ from jaxskill.benchmark.suite.watched import Process, Stopped
 from jaxskill.methods import names
 from tests.benchmark import entries
 from tests.conftest import QUICK_FLAGS
+from tests.processes import has_glibc
 
 MACHINE = dict(platform="cpu", device="a cpu", device_count=1, cpus=4, no_kernels="no kernel for a cpu", layouts={},
                products=dict(float32=1e11, bfloat16=4e10), bandwidth=1e10, devices=["cpu: cpu"], git_revision="abc")
@@ -33,7 +35,7 @@ def test_the_command_measures_writes_and_compares(tmp_path, monkeypatch, capsys)
   assert [step["name"], alignment["name"]] == [name, "soft-DTW 2 x 5, scan"] and results["format"] == 1
   assert results["machine"]["device"] == measured.kind(measures.jax.devices()[0])
   assert step["compile_s"] > 0 and step["program_bytes"] > 0 and step["flops"] == 230912
-  assert step["peak_bytes"] > step["program_bytes"]       # of a process of its own
+  assert step["peak_bytes"] > step["program_bytes"]
   assert step["bytes"] >= 131672                          # parameters and Adam's moments, twice
   for line in results["lines"]:
     assert 0 < line["min_s"] <= line["median_s"] <= line["max_s"] and 2 <= len(line["rounds"]) <= measures.ROUNDS
@@ -92,6 +94,18 @@ def test_nothing_is_begun_when_the_time_is_over(tmp_path):
   suite.ask = lambda *_: pytest.fail("was begun")
   suite.run([suite_entries.Entry("first", "a", entries.quick, (1.0,), seconds=10.0, rounds_s=2.0)])
   assert "about 22 s needed" in suite.results["not_run"][0]["why"]
+
+
+@pytest.mark.skipif(not has_glibc(), reason="the C library is another")
+@pytest.mark.parametrize("keeps", [True, False])
+def test_an_entry_says_whether_its_process_keeps_freed_memory(keeps, tmp_path, monkeypatch):
+  for name in [name for name in os.environ if name.startswith(("MALLOC_", "GLIBC_"))]:
+    monkeypatch.delenv(name)
+  monkeypatch.setenv("NUMPY_MADVISE_HUGEPAGE", "0")
+  suite = command.Suite(tmp_path, empty_results(), time.monotonic() + 1000, lambda _: None)
+  suite.run([suite_entries.Entry("pages", "a", entries.pages, fresh=True, keeps=keeps)])
+  (line,) = suite.results["lines"]
+  assert line["pages"] < 100 if keeps else line["pages"] > 10_000
 
 
 def test_a_process_that_is_stopped_is_gone():
