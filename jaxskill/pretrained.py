@@ -22,7 +22,7 @@ from jaxskill.modules import i3d, onnx_networks, resnet
 from jaxskill.modules.convolution import random_variables
 
 T = TypeVar("T")
-RANDOM, ONNX = "random:", "onnxruntime"
+RANDOM = "random:"
 DEPTHS = dict(resnet50=50, resnet101=101)
 NETWORKS = ("i3d", *DEPTHS)
 SCALINGS = dict(symmetric=(0.5, 0.5),                                                     # to [-1, 1]
@@ -177,11 +177,12 @@ def _frames(items: Any) -> Any:
   return items.transpose(0, 2, 3, 1, 4).reshape(count, height, width, -1)
 
 
-def make_onnx(recipe: ConfigDict, variables: Mapping[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
-  """Returns the same as `make`, by ONNX Runtime on the processor, in float32; raises a `ValueError` without it."""
+def make_onnx(recipe: ConfigDict, dtype: str, variables: Mapping[str, Any],
+              engine: str) -> Callable[[np.ndarray], np.ndarray]:
+  """Returns the same as `make`, on the processor by "openvino" or "onnxruntime"; raises a `ValueError` without it."""
   mean, scale = (np.array(values, np.float32) for values in SCALINGS[recipe.scaling])
   is_flow, is_maps = recipe.input == "flow", recipe.keep == "maps"
-  run = onnx_networks.load(network(recipe), variables, stage="layer4" if is_maps else "feature",
+  run = onnx_networks.load(network(recipe), variables, engine, products=dtype, stage="layer4" if is_maps else "feature",
                            dtype="float16" if is_flow else "uint8", factor=1 / scale / (2 if is_flow else 255),
                            offset=((0.5 if is_flow else 0) - mean) / scale)
 
@@ -193,9 +194,9 @@ def make_onnx(recipe: ConfigDict, variables: Mapping[str, Any]) -> Callable[[np.
 
 def make_all(config: ConfigDict, variables: Mapping[str, Any],
              parallel: Any) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-  """Returns {stream: encode}, see `make`, by `config.engine` where that is ONNX Runtime."""
-  if config.get("engine") == ONNX:
-    return {name: make_onnx(recipe, variables[name]) for name, recipe in config.streams.items()}
+  """Returns {stream: encode}, see `make`, by `config.engine`."""
+  if (engine := config.get("engine")) in onnx_networks.EXTRAS:
+    return {name: make_onnx(recipe, config.dtype, variables[name], engine) for name, recipe in config.streams.items()}
   return {name: make(recipe, config.dtype, variables[name], parallel) for name, recipe in config.streams.items()}
 
 

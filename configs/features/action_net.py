@@ -21,7 +21,7 @@ def get_config(streams: str = "rgb,static") -> ConfigDict:
   config = ConfigDict()
   config.name = "action_net"
   config.dtype = "float32"                  # operands of matrix products: float32 | bfloat16
-  config.engine = "auto"                    # auto | jax | onnxruntime, see jaxskill/extract/engine.py
+  config.engine = "auto"                    # auto | jax | openvino | onnxruntime, see jaxskill/extract/engine.py
   recipes = dict(
       rgb=dict(
           network="i3d", input="rgb", keep="feature",

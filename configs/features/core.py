@@ -23,7 +23,7 @@ def get_config(data_set: str = "") -> ConfigDict:
   config = ConfigDict()
   config.name = "core"
   config.dtype = "float32"                  # operands of matrix products: float32 | bfloat16
-  config.engine = "auto"                    # auto | jax | onnxruntime, see jaxskill/extract/engine.py
+  config.engine = "auto"                    # auto | jax | openvino | onnxruntime, see jaxskill/extract/engine.py
   config.streams = dict(rgb=dict(
       network="i3d", input="rgb", keep="feature",
       sampling=dict(plan="snippets", frames=frames, starts=tuple(starts), length=16),

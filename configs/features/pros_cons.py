@@ -16,7 +16,7 @@ def get_config(streams: str = "rgb") -> ConfigDict:
   config = ConfigDict()
   config.name = "pros_cons"
   config.dtype = "float32"                  # operands of matrix products: float32 | bfloat16
-  config.engine = "auto"                    # auto | jax | onnxruntime, see jaxskill/extract/engine.py
+  config.engine = "auto"                    # auto | jax | openvino | onnxruntime, see jaxskill/extract/engine.py
   config.streams = {}
   for name in streams.split(","):
     if name not in ("rgb", "flow"):

@@ -10,7 +10,8 @@ the same items, and the table says how far their features are from ours in float
   float32, bfloat16   ours in the form for the platform; operands of the products
   stacked             ours in float32 as matrix products without Winograd's sums, see `jaxskill.modules.convolution`
   lax                 ours in float32 as lax.conv and reduce_window, all items at once: the form for accelerators
-  onnxruntime         ours by ONNX Runtime in float32, which extraction takes on a CPU where it is installed
+  openvino, onnxruntime    ours by OpenVINO and by ONNX Runtime in float32, which extraction takes on a CPU
+  openvino+bfloat16   ours by OpenVINO with weights and activations in bfloat16
   torch               PyTorch in float32, organised as the public ports are
   torch+tuned         the same with normalisation folded into the convolutions and channels last
   torch+bfloat16      the same with weights and activations in bfloat16
@@ -64,8 +65,8 @@ CASES = {
     "resnet101-448": Case("resnet101", (448, 448, 3), (2, 64)), "tiny-i3d": Case("i3d", (9, 32, 32, 3), (2, 2)),
     "tiny-resnet": Case("resnet50", (32, 40, 3), (3, 3))}
 POSE = "pose"                 # the case of `poses`, measured alone
-ONNX = "onnxruntime"
-OURS = ("float32", "bfloat16", "stacked", "lax", ONNX)
+ONNX = ("openvino", "openvino+bfloat16", "onnxruntime")
+OURS = ("float32", "bfloat16", "stacked", "lax", *ONNX)
 TORCH = ("torch", "torch+tuned", "torch+tuned+compile", "torch+bfloat16", "torch+bfloat16+compile")
 PEAK = (25088, 576, 576)      # m, k, n of the products that the machine's limit is measured with
 ROUND_S = 0.5                 # a round is at least so long
@@ -125,8 +126,9 @@ def prepare(name: str, label: str, batch: int) -> tuple[float, np.ndarray]:
     network = peer.TorchI3D() if case.network == "i3d" else peer.TorchResNet(int(case.network.removeprefix("resnet")))
     place, run = peer.make(network, jax.device_get(variables), set(name.split("+")))
     items, function = place(items), run
-  elif name == ONNX:
-    function = onnx_networks.load(make_module(case), jax.device_get(variables))
+  elif name in ONNX:
+    engine, _, products = name.partition("+")
+    function = onnx_networks.load(make_module(case), jax.device_get(variables), engine, products=products or "float32")
   else:
     compiled = jax.jit(float32_products(make_features(case, name)))
     items, function = jnp.asarray(items), lambda items: np.asarray(compiled(variables, items))
@@ -196,8 +198,10 @@ def run(cases: Sequence[str] = (), contenders: Sequence[str] = (), rounds: int =
   if importlib.util.find_spec("torch") is None and set(names) & set(TORCH):
     names, missing["torch"] = [name for name in names if name not in TORCH], "pip install 'jaxskill[bench]'"
   names = names if contenders else possible(names, say)
-  if ONNX in names and onnx_networks.missing():
-    names, missing[ONNX] = [name for name in names if name != ONNX], "pip install 'jaxskill[onnx]'"
+  for engine, extra in onnx_networks.EXTRAS.items():
+    theirs = {name for name in names if name.startswith(engine)}
+    if theirs and onnx_networks.missing(engine):
+      names, missing[engine] = [name for name in names if name not in theirs], f"pip install 'jaxskill[{extra}]'"
   if importlib.util.find_spec("av") is None:
     missing["the decoder"] = "pip install 'jaxskill[video]'"
   for what, remedy in missing.items():
@@ -206,7 +210,7 @@ def run(cases: Sequence[str] = (), contenders: Sequence[str] = (), rounds: int =
   try:
     machine = shared.ask("", "peak", *PEAK)
     on_cpu = machine["platform"] == "cpu"
-    workers = {name: Worker() if on_cpu or name in (*TORCH, ONNX) else shared for name in names}
+    workers = {name: Worker() if on_cpu or name in (*TORCH, *ONNX) else shared for name in names}
     if "the decoder" not in missing:
       say("decoding")
       decoder = shared.submit(decode_rate, DECODED_S).result()
@@ -272,7 +276,7 @@ def describe(results: Mapping[str, Any]) -> str:
     lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
     for name, row in case["contenders"].items():
       peers = {other: times for other, times in row["times"].items() if other in (*TORCH, "stacked", "lax")}
-      if name in ("float32", "bfloat16", ONNX) and peers:
+      if name in ("float32", "bfloat16", *ONNX) and peers:
         lines.append(f"{name}: " + ", ".join(f"{times:.2f}x as fast as {other}" for other, times in peers.items()))
   lines += ["", f"Median of {results['rounds']} interleaved rounds, items in memory, compilation apart; CPU ms: "
             "processor time of all threads;", "difference: of the features from float32, in relative L2. FLOP: of "

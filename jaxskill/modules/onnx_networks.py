@@ -1,7 +1,7 @@
-"""I3D and ResNet as graphs of ONNX, for ONNX Runtime, whose convolutions are faster than ours on CPUs; float32.
+"""I3D and ResNet as graphs of ONNX, for OpenVINO and ONNX Runtime, whose convolutions are faster than ours on CPUs.
 
 The Flax modules are the reference. Their layers are listed here once more, with normalisation folded into the kernels.
-Needs onnx and onnxruntime (extra onnx).
+Needs onnx, and openvino (extra openvino) or onnxruntime (extra onnx).
 
 B clips or frames, S spatial axes ([H, W] or [T, H, W]), C channels.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,18 +20,21 @@ from jaxskill.modules import i3d, resnet
 from jaxskill.modules.i3d import I3D
 from jaxskill.modules.resnet import ResNet
 
-PACKAGES = ("onnx", "onnxruntime")
+OPENVINO, ONNX_RUNTIME = "openvino", "onnxruntime"
+EXTRAS = {OPENVINO: "openvino", ONNX_RUNTIME: "onnx"}      # of the engines, the faster one first
 OPSET, IR_VERSION = 17, 8      # of ONNX; every ONNX Runtime since 2022 reads them
 
 
-def missing() -> str:
-  """Returns which packages are not installed or do not work, and the remedy; "" where all do."""
-  names = [name for name in PACKAGES if not _works(name)]
+def missing(engine: str) -> str:
+  """Returns which packages of an engine are not installed or do not work, and the remedy; "" where all do."""
+  names = [name for name in ("onnx", engine) if not _works(name)]
   are = "are" if len(names) > 1 else "is"
-  return f"{' and '.join(names)} {are} not installed: pip install 'jaxskill[onnx]'." if names else ""
+  return f"{' and '.join(names)} {are} not installed: pip install 'jaxskill[{EXTRAS[engine]}]'." if names else ""
 
 
 def _works(name: str) -> bool:
+  if name == OPENVINO:            # which would tell its makers of every import, in a process that it forks
+    sys.modules.setdefault("openvino_telemetry", None)      # type: ignore[arg-type]
   try:
     importlib.import_module(name)
   except Exception:   # pylint: disable=broad-except   e.g. made for another release of NumPy
@@ -140,25 +144,49 @@ def write(module: I3D | ResNet, variables: Mapping[str, Any], *, stage: str = "f
                            ir_version=IR_VERSION).SerializeToString()
 
 
-def load(module: I3D | ResNet, variables: Mapping[str, Any], **options: Any) -> Callable[[np.ndarray], np.ndarray]:
+def load(module: I3D | ResNet, variables: Mapping[str, Any], engine: str, *, products: str = "float32",
+         **options: Any) -> Callable[[np.ndarray], np.ndarray]:
   """Returns items -> features as `i3d.clip_features` and `resnet.frame_features` do, on all cores of this process.
 
   Args:
     module, variables, options: see `write`.
+    engine: "openvino" or "onnxruntime".
+    products: the type of their operands and, by OpenVINO, of what passes between layers: float32 or, by OpenVINO where
+      the processor multiplies it, bfloat16.
 
   Raises:
     ValueError: if a package is not installed.
   """
-  if why := missing():
-    raise ValueError(f"these features are made by ONNX Runtime: {why} Or give a new --out.")
-  import onnxruntime
-  settings = onnxruntime.SessionOptions()
-  settings.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
-  settings.add_session_config_entry("session.intra_op.allow_spinning", "0")      # others decode on the same cores
-  session = onnxruntime.InferenceSession(write(module, variables, **options), settings,
-                                         providers=["CPUExecutionProvider"])
+  if why := missing(engine):
+    raise ValueError(f"these features are made by {engine}: {why} Or give a new --out.")
+  infer = (_openvino if engine == OPENVINO else _onnx_runtime)(write(module, variables, **options), products)
 
   def run(items: np.ndarray) -> np.ndarray:
-    found = np.moveaxis(session.run(None, dict(items=items))[0], 1, -1)
+    found = np.moveaxis(infer(items), 1, -1)
     return ((found[:, :-1] + found[:, 1:]) / 2).mean(axis=1) if isinstance(module, I3D) else found
   return run
+
+
+def _cores() -> int:
+  return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _openvino(file: bytes, products: str) -> Callable[[np.ndarray], np.ndarray]:
+  import openvino
+  settings = dict(PERFORMANCE_HINT="LATENCY", INFERENCE_NUM_THREADS=_cores(),
+                  ENABLE_CPU_PINNING=False,                                          # others decode on the same cores
+                  INFERENCE_PRECISION_HINT=dict(float32="f32", bfloat16="bf16")[products])
+  core = openvino.Core()
+  request = core.compile_model(core.read_model(file), "CPU", settings).create_infer_request()
+  return lambda items: request.infer([items])[0]
+
+
+def _onnx_runtime(file: bytes, products: str) -> Callable[[np.ndarray], np.ndarray]:
+  if products != "float32":
+    raise ValueError(f"ONNX Runtime computes in float32, not in {products}.")
+  import onnxruntime
+  settings = onnxruntime.SessionOptions()
+  settings.intra_op_num_threads = _cores()
+  settings.add_session_config_entry("session.intra_op.allow_spinning", "0")      # others decode on the same cores
+  session = onnxruntime.InferenceSession(file, settings, providers=["CPUExecutionProvider"])
+  return lambda items: session.run(None, dict(items=items))[0]

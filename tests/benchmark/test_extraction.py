@@ -52,7 +52,7 @@ def test_contenders_compute_the_same_features_of_frames(monkeypatch, quick_compi
 
 
 @pytest.mark.parametrize("arguments,message", [
-    (["--contenders", "float32,keras"], "keras unknown; use float32, bfloat16, stacked, lax, onnxruntime, torch"),
+    (["--contenders", "float32,keras"], "keras unknown; use float32, bfloat16, stacked, lax, openvino, openvino+bf"),
     (["--cases", "vgg"], "vgg unknown; use i3d"),
     (["--contenders", "lax"], "no float32 to compare with"),
     (["--rounds", "0"], "must be 1 or more"),

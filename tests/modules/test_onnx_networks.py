@@ -1,36 +1,72 @@
-"""The networks as ONNX graphs against the public ports of their weights; skipped without ONNX Runtime."""
+"""The networks as ONNX graphs against the public ports of their weights; skipped without an engine."""
+
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from jaxskill import interop
-from jaxskill.modules import onnx_networks
+from jaxskill.modules import onnx_networks, resnet
+from jaxskill.modules.convolution import random_variables
 from jaxskill.modules.i3d import I3D
 from jaxskill.modules.resnet import ResNet
 from tests.golden_networks import assert_close, cases, input_of
 
-pytestmark = pytest.mark.skipif(bool(onnx_networks.missing()), reason="needs ONNX Runtime")
+
+@pytest.fixture(params=onnx_networks.EXTRAS)
+def engine(request):
+  if missing := onnx_networks.missing(request.param):
+    pytest.skip(missing)
+  return request.param
 
 
 @pytest.mark.golden("i3d_*", without=("padding", "rgb"))
-def test_golden_i3d(golden, golden_weights, golden_name):
+def test_golden_i3d(golden, golden_weights, golden_name, engine):
   file = golden(golden_name)
   case = cases(file)[0]
   state = golden_weights(file, float(file.get(f"{case}/gain_f64", 1.5)))
   module = I3D(eps=1e-5 if golden_name.endswith("core") else 1e-3)
-  features = onnx_networks.load(module, interop.i3d_from_torch(state))(input_of(file, case))
+  features = onnx_networks.load(module, interop.i3d_from_torch(state), engine)(input_of(file, case))
   assert features.dtype == np.float32
   assert_close(features[0], file[f"{case}/feature"])
 
 
 @pytest.mark.golden("resnet*", without=("101",))       # which has more of the same layers
-def test_golden_resnet(golden, golden_weights, golden_name):
+def test_golden_resnet(golden, golden_weights, golden_name, engine):
   file = golden(golden_name)
   variables, case = interop.resnet_from_torch(golden_weights(file), 1000), cases(file)[0]
   module, frames = ResNet(int(golden_name.removeprefix("resnet"))), input_of(file, case)
-  assert_close(onnx_networks.load(module, variables)(frames), file[f"{case}/feature"])
+  read = onnx_networks.load(module, variables, engine)
+  features = read(frames)
+  assert_close(features, file[f"{case}/feature"])
+  read(np.zeros_like(frames))
+  assert_close(features, file[f"{case}/feature"])                                         # no later call writes here
   if module.depth == 50:
     factor, offset = np.float32([2, 1, 0.5]), np.float32([-1, 0, 1])
-    maps = onnx_networks.load(module, variables, stage="layer4", factor=factor, offset=offset)
+    maps = onnx_networks.load(module, variables, engine, stage="layer4", factor=factor, offset=offset)
     pair = maps(np.concatenate([np.zeros_like(frames), (frames - offset) / factor]))      # of any number of frames
     assert_close(pair[1:].max(axis=(1, 2)), file[f"{case}/conv5_channel_max"])
+
+
+def test_products_in_bfloat16():
+  module, frames = ResNet(50), np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
+  variables = random_variables(module, frames)
+  if not onnx_networks.missing("onnxruntime"):
+    with pytest.raises(ValueError, match="in float32, not in bfloat16"):
+      onnx_networks.load(module, variables, "onnxruntime", products="bfloat16")
+  if missing := onnx_networks.missing("openvino"):
+    pytest.skip(missing)
+  exact, rough = (onnx_networks.load(module, variables, "openvino", products=products)(frames)
+                  for products in ("float32", "bfloat16"))
+  apart = lambda features, other: np.linalg.norm(features - other) / np.linalg.norm(other)
+  assert apart(exact, resnet.frame_features(variables, frames, module=module)) < 1e-5
+  assert apart(rough, exact) < 0.03                     # 0 where the processor does not multiply bfloat16
+
+
+def test_nothing_is_told_of_its_use():
+  if missing := onnx_networks.missing("openvino"):
+    pytest.skip(missing)
+  code = ("import sys\nfrom jaxskill.modules import onnx_networks\nassert not onnx_networks.missing('openvino')\n"
+          "print([name for name, module in sys.modules.items() if 'openvino_telemetry' in name and module])")
+  assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "[]\n"

@@ -10,6 +10,7 @@ from jaxskill import cli
 from jaxskill.benchmark import contenders, extraction, soft_dtw, systems
 from jaxskill.benchmark.suite import measures
 from jaxskill.measured import FASTER
+from jaxskill.modules import onnx_networks
 from jaxskill.training.operands import TYPES
 
 GROUPS = ("training steps", "the other type", "soft-DTW", "extraction", "start-up", "memory", "devices", "other forms")
@@ -93,10 +94,13 @@ class Planner:
       yield Entry("soft-DTW, pallas", GROUPS[2], measures.alignment, refusal=refusal)
 
   def extractions(self) -> Iterator[Entry]:
-    """Yields the networks that make features, in both types, and the decoder."""
-    for dtype, case in itertools.product((self.fast, self.slow), _TINY_CASES if self._tiny else _CASES):
-      yield Entry(f"{case} {dtype}", GROUPS[3], measures.features, (self._machine["layouts"], self._tiny, case, dtype),
-                  seconds=10.0, rounds_s=10.0)
+    """Yields the networks that make features, in both types, on a CPU by OpenVINO as well, and the decoder."""
+    engines = [""] + ["openvino"] * (self._machine["platform"] == "cpu" and not onnx_networks.missing("openvino"))
+    cases = _TINY_CASES if self._tiny else _CASES
+    for dtype, case, engine in itertools.product((self.fast, self.slow), cases, engines):
+      yield Entry(f"{case} {dtype}{engine and f' by {engine}'}", GROUPS[3], measures.features,
+                  (self._machine["layouts"], self._tiny, case, dtype, engine), seconds=3.0 if engine else 10.0,
+                  rounds_s=10.0, beside=f"{case} {dtype}" if engine else "")
     yield Entry("decoding a frame", GROUPS[3], measures.decoder, (1 if self._tiny else extraction.DECODED_S,),
                 seconds=5.0, rounds_s=5.0)
 

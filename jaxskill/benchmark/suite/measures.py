@@ -162,13 +162,14 @@ def _calls(function: Callable[..., Any], data: Sequence[Any], count: int) -> Cal
   return run
 
 
-def features(line: dict[str, Any], layouts: Mapping[str, str], tiny: bool, case: str,
-             dtype: str) -> list[dict[str, Any]]:
-  """Measures the extraction of features by a network; seconds are those of an item."""
+def features(line: dict[str, Any], layouts: Mapping[str, str], tiny: bool, case: str, dtype: str,
+             engine: str) -> list[dict[str, Any]]:
+  """Measures the extraction of features by a network, of JAX or of an engine; seconds are those of an item."""
   known, on_cpu = extraction.CASES[case], jax.default_backend() == "cpu"
   size = known.batch[0 if on_cpu else 1]
-  first, _ = extraction.prepare(dtype, case, size)
-  taken, busy = rounds({"": lambda: extraction.measure(dtype, case)[0]}, 2 if tiny else ROUNDS)
+  name = f"{engine}{'+bfloat16' if dtype == 'bfloat16' else ''}" if engine else dtype
+  first, _ = extraction.prepare(name, case, size)
+  taken, busy = rounds({"": lambda: extraction.measure(name, case)[0]}, 2 if tiny else ROUNDS)
   weights = sum(x.nbytes for x in jax.tree.leaves(extraction.weights(known)))
   line |= dict(flops=extraction.flops(known), bytes=4 * float(np.prod(known.shape)) + weights / size, dtype=dtype,
                devices=1, busy=busy, batch_size=size)
