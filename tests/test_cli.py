@@ -13,7 +13,8 @@ import pytest
 from ml_collections import ConfigDict
 
 from jaxskill import ablations, cli, main, train
-from jaxskill.training import config_checks
+from jaxskill.reproduce import __main__ as reproduce
+from jaxskill.training import config_checks, host_memory
 from tests import commands
 from tests.conftest import QUICK_FLAGS
 from tests.places import REPO
@@ -344,18 +345,21 @@ def test_overrides_in_both_forms_and_other_words():
     assert end.value.code == 2
 
 
-def test_training_begins_before_anything_is_imported_that_starts_threads():
+@pytest.mark.parametrize("command", ["main --config pros_cons", "reproduce --table core-table-3 --data ."])
+def test_training_begins_before_anything_is_imported_that_starts_threads(command):
   program = """if True:
     import runpy, sys
     from jaxskill import cli
     calls = []
-    def refuse():
-      raise ValueError(f"{calls} {sorted({'jax', 'numpy'} & set(sys.modules))}")
-    cli.listen, cli.use_compilation_cache = lambda thread=True: calls.append(thread), refuse
-    sys.argv = ["main", "--config", "pros_cons"]
-    runpy.run_module("jaxskill.main", run_name="__main__")
+    def listen(thread=True):
+      calls.append(thread)
+      if len(calls) == 2:
+        raise ValueError(f"{calls} {sorted({'jax', 'numpy'} & set(sys.modules))}")
+    cli.listen, (name, *sys.argv) = listen, sys.argv[1:]
+    sys.argv.insert(0, name)
+    runpy.run_module(f"jaxskill.{name}", run_name="__main__")
   """
-  done = subprocess.run([sys.executable, "-c", program], env=os.environ | dict(PYTHONPATH=str(REPO)), capture_output=True,
+  done = subprocess.run([sys.executable, "-c", program, *command.split()], env=os.environ | dict(PYTHONPATH=str(REPO)), capture_output=True,
                         text=True, check=False, timeout=50)
   assert done.returncode == 2 and done.stderr == "\njaxskill: [False, True] []\n"
 
@@ -386,6 +390,23 @@ if __name__ == "__main__":
     [thread.join() for thread in threads]
     print(*found)
 """
+
+
+@pytest.mark.parametrize("sizes,kept", [([100, 60], False), ([100, 110, 40], True), (None, False)])
+def test_tables_keep_memory_where_a_data_set_streams(sizes, kept, monkeypatch, tmp_path):
+  """Each is held against the memory by itself; a link leads to one as a folder does."""
+  begun = []
+  monkeypatch.setattr(cli, "listen", lambda: begun.append(True))
+  monkeypatch.setattr(cli, "keep_memory", lambda: begun.append(False))
+  monkeypatch.setattr(host_memory, "host_bytes", lambda: 210)
+  (tmp_path / "links").mkdir()
+  for number, size in enumerate(sizes or ()):
+    (tmp_path / f"{number}").mkdir()
+    (tmp_path / f"{number}" / "a.npy").write_bytes(bytes(size))
+    (tmp_path / "links" / f"{number}").symlink_to(tmp_path / f"{number}")
+  reproduce.begin(str(tmp_path / "links") if sizes else None)
+  assert begun == [False] * kept + [True]
+  assert reproduce.BUDGET == cli.read_config("pros_cons", [])[0].data.device_budget
 
 
 @pytest.mark.parametrize("config", [

@@ -15,13 +15,28 @@ from __future__ import annotations
 import argparse
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from jaxskill import cli
 
+BUDGET = 0.5       # config.data.device_budget of every config
 
-def main(argv: Sequence[str] | None = None) -> None:
-  """Runs the command with `argv`, by default that of the process; raises SystemExit with one line after a mistake."""
+
+def begin(data: str | None) -> None:
+  """Does for the data sets in a folder what `main.begin` does for that of a config."""
+  from jaxskill.training import host_memory
+  most = BUDGET * host_memory.host_bytes()
+  if data and any(host_memory.hold_more([str(folder)], most) for folder in pathlib.Path(data).glob("*/")):
+    cli.keep_memory()
+  cli.listen()
+
+
+def main(argv: Sequence[str] | None = None, begin: Callable[[str | None], None] = lambda data: None) -> None:
+  """Runs the command with `argv`, by default that of the process; raises SystemExit with one line after a mistake.
+
+  Args:
+    begin: called with the folder of the data sets, before anything is imported that starts threads.
+  """
   parser = argparse.ArgumentParser(prog="python -m jaxskill.reproduce", description=__doc__, allow_abbrev=False,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
   what = parser.add_mutually_exclusive_group(required=True)
@@ -43,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   parser.add_argument("--workdir", type=cli.path, default="runs/reproduce", help="where all is written (%(default)s)")
   options = parser.parse_args(argv)
   with cli.command():
+    begin(options.data)
     from jaxskill.reproduce import commands
     if options.list:
       cli.say(commands.listing())
@@ -67,5 +83,5 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-  cli.listen()
-  main()
+  cli.listen(thread=False)
+  main(begin=begin)
