@@ -8,6 +8,7 @@ B clips or frames, S spatial axes ([H, W] or [T, H, W]), C channels.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import sys
@@ -171,13 +172,22 @@ def _cores() -> int:
   return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _openvino(file: bytes, products: str) -> Callable[[np.ndarray], np.ndarray]:
+@functools.cache
+def _core() -> Any:
+  """Returns OpenVINO, the one of this process: where a processor has AMX each gives the thread a stack for signals.
+
+  It puts back what was there before when it goes, which of two that overlap is the stack of the one that is gone: the
+  next signal then ends the process.
+  """
   import openvino
+  return openvino.Core()
+
+
+def _openvino(file: bytes, products: str) -> Callable[[np.ndarray], np.ndarray]:
   settings = dict(PERFORMANCE_HINT="LATENCY", INFERENCE_NUM_THREADS=_cores(),
                   ENABLE_CPU_PINNING=False,                                          # others decode on the same cores
                   INFERENCE_PRECISION_HINT=dict(float32="f32", bfloat16="bf16")[products])
-  core = openvino.Core()
-  request = core.compile_model(core.read_model(file), "CPU", settings).create_infer_request()
+  request = _core().compile_model(_core().read_model(file), "CPU", settings).create_infer_request()
   return lambda items: request.infer([items])[0]
 
 
