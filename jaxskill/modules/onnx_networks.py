@@ -184,9 +184,10 @@ def _core() -> Any:
 
 
 def _openvino(file: bytes, products: str) -> Callable[[np.ndarray], np.ndarray]:
+  able = "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
   settings = dict(PERFORMANCE_HINT="LATENCY", INFERENCE_NUM_THREADS=_cores(),
                   ENABLE_CPU_PINNING=False,                                          # others decode on the same cores
-                  INFERENCE_PRECISION_HINT=dict(float32="f32", bfloat16="bf16")[products])
+                  INFERENCE_PRECISION_HINT="bf16" if products == "bfloat16" and able else "f32")
   request = _core().compile_model(_core().read_model(file), "CPU", settings).create_infer_request()
   return lambda items: request.infer([items])[0]
 

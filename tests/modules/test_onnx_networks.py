@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -62,6 +63,19 @@ def test_products_in_bfloat16():
   apart = lambda features, other: np.linalg.norm(features - other) / np.linalg.norm(other)
   assert apart(exact, resnet.frame_features(variables, frames, module=module)) < 1e-5
   assert apart(rough, exact) < 0.03                     # 0 where the processor does not multiply bfloat16
+
+
+@pytest.mark.parametrize("able,products,expected", [
+    (("FP32", "BF16"), "bfloat16", "bf16"), (("FP32",), "bfloat16", "f32"), (("FP32", "BF16"), "float32", "f32")])
+def test_openvino_computes_in_bfloat16_where_the_processor_does(able, products, expected, monkeypatch):
+  asked = []
+  core = types.SimpleNamespace(
+      get_property=lambda device, name: able, read_model=lambda file: file,
+      compile_model=lambda file, device, settings: asked.append(settings["INFERENCE_PRECISION_HINT"]) or made)
+  made = types.SimpleNamespace(create_infer_request=lambda: None)
+  monkeypatch.setattr(onnx_networks, "_core", lambda: core)
+  onnx_networks._openvino(b"", products)
+  assert asked == [expected]
 
 
 PROCESS = """
