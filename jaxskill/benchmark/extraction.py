@@ -179,6 +179,18 @@ def decode_rate(seconds: int, size: tuple[int, ...] = (640, 480), rate: int = 30
                 frames_per_s=count / float(np.median(taken)))
 
 
+def _with_engines(names: list[str], missing: dict[str, str], say: Callable[[str], None]) -> list[str]:
+  """Returns the contenders whose engine is here and computes as they say; `missing` gets those that are not here."""
+  for engine, extra in onnx_networks.EXTRAS.items():
+    theirs = {name for name in names if name.startswith(engine)}
+    if theirs and onnx_networks.missing(engine):
+      names, missing[engine] = [name for name in names if name not in theirs], f"pip install 'jaxskill[{extra}]'"
+  if ONNX[1] in names and not onnx_networks.multiplies_bfloat16("openvino"):
+    say(f"left out: {ONNX[1]}: this processor does not multiply bfloat16")
+    names = [name for name in names if name != ONNX[1]]
+  return names
+
+
 def run(cases: Sequence[str] = (), contenders: Sequence[str] = (), rounds: int = 5, batch: int = 0,
         say: Callable[[str], None] = print) -> dict[str, Any]:
   """Returns all numbers, ready for JSON.
@@ -198,10 +210,7 @@ def run(cases: Sequence[str] = (), contenders: Sequence[str] = (), rounds: int =
   if importlib.util.find_spec("torch") is None and set(names) & set(TORCH):
     names, missing["torch"] = [name for name in names if name not in TORCH], "pip install 'jaxskill[bench]'"
   names = names if contenders else possible(names, say)
-  for engine, extra in onnx_networks.EXTRAS.items():
-    theirs = {name for name in names if name.startswith(engine)}
-    if theirs and onnx_networks.missing(engine):
-      names, missing[engine] = [name for name in names if name not in theirs], f"pip install 'jaxskill[{extra}]'"
+  names = _with_engines(names, missing, say)
   if importlib.util.find_spec("av") is None:
     missing["the decoder"] = "pip install 'jaxskill[video]'"
   for what, remedy in missing.items():

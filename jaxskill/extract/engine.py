@@ -1,6 +1,6 @@
 """Which engine runs the networks of video: JAX, the reference, or on CPUs OpenVINO or ONNX Runtime, which are faster.
 
-A folder of features is of one engine: their numbers agree to the rounding of float32, not bit for bit.
+A folder of features is of one engine: in float32 their numbers agree to its rounding, not bit for bit.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def settle(config: ConfigDict, note: Mapping[str, Any], *, here: bool = True) ->
 
   Args:
     config: the recipe; "auto" and none mean the engine that made the features of the folder; of a new folder, where JAX
-      runs on a CPU, OpenVINO if it is installed, or else ONNX Runtime if that is and products are of float32; else JAX.
+      runs on a CPU, OpenVINO if it is installed, or else ONNX Runtime, if they have products of its type; else JAX.
     note: of the folder; features of notes without an engine are JAX's.
     here: whether all networks run on this machine; what others have is not known, so there "auto" means JAX.
 
@@ -39,9 +39,12 @@ def settle(config: ConfigDict, note: Mapping[str, Any], *, here: bool = True) ->
     The recipe, with the engine.
 
   Raises:
-    ValueError: if the features of the folder are of another engine, or one is asked for that is missing.
+    ValueError: if the features of the folder are of another or an unknown engine, or one is asked for that is missing.
   """
   asked, there = config.get("engine", "auto"), note["recipe"].get("engine", JAX) if note["videos"] else ""
+  if there and there not in ENGINES:
+    raise ValueError(f"the features that are there were made by {there!r}, which this version does not know; take the "
+                     "version that made them, or give a new --out.")
   engine = asked if asked != "auto" else there or (_fastest(config) if here else JAX)
   if there and engine != there:
     raise ValueError(f"config.engine={engine}: the features that are there were made by {there}, and engines must not "
@@ -54,5 +57,5 @@ def settle(config: ConfigDict, note: Mapping[str, Any], *, here: bool = True) ->
 def _fastest(config: ConfigDict) -> str:
   if jax.default_backend() != "cpu":
     return JAX
-  able = [name for name in onnx_networks.EXTRAS if config.dtype == "float32" or name != ONNX_RUNTIME]
-  return next((name for name in able if not onnx_networks.missing(name)), JAX)
+  there = (name for name in onnx_networks.EXTRAS if not onnx_networks.missing(name))
+  return next((name for name in there if config.dtype == "float32" or onnx_networks.multiplies_bfloat16(name)), JAX)

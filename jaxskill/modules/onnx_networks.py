@@ -12,6 +12,7 @@ import functools
 import importlib
 import os
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -152,14 +153,16 @@ def load(module: I3D | ResNet, variables: Mapping[str, Any], engine: str, *, pro
   Args:
     module, variables, options: see `write`.
     engine: "openvino" or "onnxruntime".
-    products: the type of their operands and, by OpenVINO, of what passes between layers: float32 or, by OpenVINO where
-      the processor multiplies it, bfloat16.
+    products: the type of their operands and of what passes between layers: float32, or bfloat16 by OpenVINO.
 
   Raises:
-    ValueError: if a package is not installed.
+    ValueError: if a package is not installed, or does not compute so on this processor.
   """
   if why := missing(engine):
     raise ValueError(f"these features are made by {engine}: {why} Or give a new --out.")
+  if products != "float32" and not multiplies_bfloat16(engine):
+    raise ValueError(f"{engine} does not compute in {products} on this processor; leave config.dtype out, take "
+                     "config.engine=jax, or give a new --out.")
   infer = (_openvino if engine == OPENVINO else _onnx_runtime)(write(module, variables, **options), products)
 
   def run(items: np.ndarray) -> np.ndarray:
@@ -170,6 +173,11 @@ def load(module: I3D | ResNet, variables: Mapping[str, Any], engine: str, *, pro
 
 def _cores() -> int:
   return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def multiplies_bfloat16(engine: str) -> bool:
+  """Returns whether an engine that is installed multiplies bfloat16 by instructions of this processor."""
+  return engine == OPENVINO and "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 @functools.cache
@@ -184,17 +192,24 @@ def _core() -> Any:
 
 
 def _openvino(file: bytes, products: str) -> Callable[[np.ndarray], np.ndarray]:
-  able = "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
   settings = dict(PERFORMANCE_HINT="LATENCY", INFERENCE_NUM_THREADS=_cores(),
                   ENABLE_CPU_PINNING=False,                                          # others decode on the same cores
-                  INFERENCE_PRECISION_HINT="bf16" if products == "bfloat16" and able else "f32")
-  request = _core().compile_model(_core().read_model(file), "CPU", settings).create_infer_request()
-  return lambda items: request.infer([items])[0]
+                  INFERENCE_PRECISION_HINT=dict(float32="f32", bfloat16="bf16")[products])
+  try:
+    request = _core().compile_model(_core().read_model(file), "CPU", settings).create_infer_request()
+  except RuntimeError as error:
+    raise ValueError(f"openvino cannot run this network here; take config.engine=jax, into a new --out. It says: "
+                     f"{str(error).strip().splitlines()[-1]}") from error
+  lock = threading.Lock()                      # workers of Beam share the networks among threads
+
+  def infer(items: np.ndarray) -> np.ndarray:
+    with lock:
+      return request.infer([items])[0]
+  return infer
 
 
 def _onnx_runtime(file: bytes, products: str) -> Callable[[np.ndarray], np.ndarray]:
-  if products != "float32":
-    raise ValueError(f"ONNX Runtime computes in float32, not in {products}.")
+  del products                                 # float32
   import onnxruntime
   settings = onnxruntime.SessionOptions()
   settings.intra_op_num_threads = _cores()

@@ -15,6 +15,7 @@ from tests.extract.test_extraction import recipe
 EMPTY = dict(recipe={}, videos={})
 EARLIER = dict(recipe=dict(dtype="float32"), videos=dict(a={}))          # of a version that knew no engine
 OF_ONNX = dict(recipe=dict(engine="onnxruntime"), videos=dict(a={}))
+OF_ANOTHER = dict(recipe=dict(engine="tensorrt"), videos=dict(a={}))
 OF_OPENVINO = dict(recipe=dict(engine="openvino"), videos=dict(a={}))
 LACKS = "onnxruntime is not installed: pip install 'jaxskill[onnx]'."
 BOTH, RUNTIME, NEITHER = ("openvino", "onnxruntime"), ("onnxruntime",), ()
@@ -32,6 +33,7 @@ def made(asked="auto", dtype="float32"):
     ("auto", "float32", "cpu", NEITHER, EMPTY, True, "jax"),
     ("auto", "bfloat16", "cpu", BOTH, EMPTY, True, "openvino"),
     ("auto", "bfloat16", "cpu", RUNTIME, EMPTY, True, "jax"),
+    ("auto", "bfloat16", "old cpu", BOTH, EMPTY, True, "jax"),
     ("auto", "float32", "gpu", BOTH, EMPTY, True, "jax"),
     ("auto", "float32", "cpu", BOTH, EMPTY, False, "jax"),               # of workers nothing is known
     ("auto", "float32", "cpu", BOTH, EARLIER, True, "jax"),              # a folder goes on as it began
@@ -45,7 +47,8 @@ def made(asked="auto", dtype="float32"):
 ])
 def test_engine(monkeypatch, asked, dtype, platform, installed, note, here, expected):
   monkeypatch.setattr(onnx_networks, "missing", lambda engine: "" if engine in installed else LACKS)
-  monkeypatch.setattr(jax, "default_backend", lambda: platform)
+  monkeypatch.setattr(onnx_networks, "multiplies_bfloat16", lambda engine: (engine, platform) == ("openvino", "cpu"))
+  monkeypatch.setattr(jax, "default_backend", lambda: platform.split()[-1])
   config = made(asked, dtype)
   assert engine.settle(config, note, here=here).to_dict() == config.to_dict() | dict(engine=expected)
   if asked == "auto":
@@ -57,7 +60,8 @@ def test_engine(monkeypatch, asked, dtype, platform, installed, note, here, expe
 @pytest.mark.parametrize("asked,note,message", [
     ("onnxruntime", EMPTY, f"config.engine=onnxruntime: {LACKS} Or leave it out."),
     ("onnxruntime", OF_ONNX, f"config.engine=onnxruntime: {LACKS} Or give a new --out."),
-    ("openvino", EMPTY, "config.engine=openvino: openvino is not installed: pip install 'jaxskill[openvino]'. Or leave"),
+    ("openvino", EMPTY, "config.engine=openvino: openvino is not installed: pip install 'jaxskill[openvino]'"),
+    ("auto", OF_ANOTHER, "the features that are there were made by 'tensorrt', which this version does not know"),
     ("openvino", OF_ONNX, "config.engine=openvino: the features that are there were made by onnxruntime, and engines"),
     ("jax", OF_ONNX, "config.engine=jax: the features that are there were made by onnxruntime"),
     ("onnxruntime", EARLIER, "config.engine=onnxruntime: the features that are there were made by jax"),
