@@ -25,11 +25,11 @@ def begin(config: ConfigDict) -> None:
   That is a guess, from the files that a config names and the memory of the host: data are read later, the device is not
   known, and the config has not been checked.
   """
-  from jaxskill.training import host_memory
+  from jaxskill import host
   named = getattr(config.get("data"), "get", {}.get)
   folders = [folder for folder in (named("dir"), named("prepared_dir")) if folder and isinstance(folder, str)]
   budget = named("device_budget")
-  if isinstance(budget, (int, float)) and host_memory.hold_more(folders, budget * host_memory.host_bytes()):
+  if isinstance(budget, (int, float)) and host.hold_more(folders, budget * host.host_bytes()):
     cli.keep_memory()
   cli.listen()
 

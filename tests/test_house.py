@@ -17,7 +17,7 @@ from tests.places import REPO
 LAYERS = (("__main__",), ("reproduce",), ("compare",), ("assess",), ("benchmark",), ("extract", "export", "collect"),
           ("main",), ("ablations",), ("train",), ("report",), ("training",), ("methods",),
           ("pretrained", "published_checkpoints"), ("interop", "weight_files"), ("modules",), ("evaluate",), ("data",),
-          ("measured",), ("written",), ("files",), ("stores",), ("cli",), ("overrides",), ("jaxskill",))
+          ("measured",), ("written",), ("files",), ("stores",), ("cli",), ("host",), ("overrides",), ("jaxskill",))
 RANKS = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 # Rooms above methods/ may name one where their subject is one: its speed, its peers, what its paper claims.
 OF_ONE_METHOD = ("benchmark.systems", "benchmark.peers", "reproduce")

@@ -24,10 +24,10 @@ from ml_collections import ConfigDict
 from jaxskill import cli, files, methods, train
 from jaxskill.benchmark.systems import Shape, amount, find, random_dataset
 from jaxskill.data.dataset import SkillDataset
+from jaxskill.host import peak_bytes
 from jaxskill.methods.common import operand_type
 from jaxskill.training import cost, memory
 from jaxskill.training import step as steps
-from jaxskill.training.host_memory import peak_bytes
 from jaxskill.training.parallel import Parallel, float32_products
 from jaxskill.training.replicas import plan
 

@@ -60,7 +60,7 @@ def measure(config: ConfigDict, batch: int, steps: int, results: multiprocessing
 
   from jaxskill import train
   from jaxskill.data.dataset import Fold, SkillDataset, VideoFiles
-  from jaxskill.training.host_memory import peak_bytes
+  from jaxskill.host import peak_bytes
   from jaxskill.training.parallel import Parallel
   cli.keep_memory()
   cli.use_compilation_cache()

@@ -31,8 +31,8 @@ from jaxskill.benchmark.contenders import configure, copy
 from jaxskill.benchmark.systems import Task, find
 from jaxskill.benchmark.throughput import answer
 from jaxskill.data import Fold, SkillDataset
+from jaxskill.host import peak_bytes
 from jaxskill.methods.common import operand_type
-from jaxskill.training.host_memory import peak_bytes
 from jaxskill.training.parallel import Parallel
 from jaxskill.training.stopping import CallLength
 

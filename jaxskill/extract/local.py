@@ -45,7 +45,7 @@ from jaxskill.extract.folder import alone, begin_note, merge_notes
 from jaxskill.extract.pose import overlay as overlays
 from jaxskill.extract.pose.choice import Choice
 from jaxskill.files import open_folder, write_text
-from jaxskill.training.host_memory import host_cores
+from jaxskill.host import host_cores
 from jaxskill.training.parallel import Parallel
 
 RUNNERS = ("local", "beam")

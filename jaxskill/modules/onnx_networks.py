@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import os
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxskill.host import host_cores
 from jaxskill.modules import i3d, resnet
 from jaxskill.modules.i3d import I3D
 from jaxskill.modules.resnet import ResNet
@@ -148,7 +148,7 @@ def write(module: I3D | ResNet, variables: Mapping[str, Any], *, stage: str = "f
 
 def load(module: I3D | ResNet, variables: Mapping[str, Any], engine: str, *, products: str = "float32",
          **options: Any) -> Callable[[np.ndarray], np.ndarray]:
-  """Returns items -> features as `i3d.clip_features` and `resnet.frame_features` do, on all cores of this process.
+  """Returns items -> features as `i3d.clip_features` and `resnet.frame_features` do, on all cores that it may use.
 
   Args:
     module, variables, options: see `write`.
@@ -171,10 +171,6 @@ def load(module: I3D | ResNet, variables: Mapping[str, Any], engine: str, *, pro
   return run
 
 
-def _cores() -> int:
-  return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def multiplies_bfloat16(engine: str) -> bool:
   """Returns whether an engine that is installed multiplies bfloat16 by instructions of this processor."""
   return engine == OPENVINO and "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -192,7 +188,7 @@ def _core() -> Any:
 
 
 def _openvino(file: bytes, products: str) -> Callable[[np.ndarray], np.ndarray]:
-  settings = dict(PERFORMANCE_HINT="LATENCY", INFERENCE_NUM_THREADS=_cores(),
+  settings = dict(PERFORMANCE_HINT="LATENCY", INFERENCE_NUM_THREADS=host_cores(),
                   ENABLE_CPU_PINNING=False,                                          # others decode on the same cores
                   INFERENCE_PRECISION_HINT=dict(float32="f32", bfloat16="bf16")[products])
   try:
@@ -212,7 +208,7 @@ def _onnx_runtime(file: bytes, products: str) -> Callable[[np.ndarray], np.ndarr
   del products                                 # float32
   import onnxruntime
   settings = onnxruntime.SessionOptions()
-  settings.intra_op_num_threads = _cores()
+  settings.intra_op_num_threads = host_cores()
   settings.add_session_config_entry("session.intra_op.allow_spinning", "0")      # others decode on the same cores
   session = onnxruntime.InferenceSession(file, settings, providers=["CPUExecutionProvider"])
   return lambda items: session.run(None, dict(items=items))[0]

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import jax
 from etils import epath
 
-from jaxskill.training.host_memory import peak_bytes
+from jaxskill.host import peak_bytes
 
 T = TypeVar("T")
 _COMPILATION = "/compile/"                 # in the names of JAX's events: tracing, lowering, compiling

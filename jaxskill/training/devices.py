@@ -18,9 +18,9 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from jaxskill import methods, stores
+from jaxskill.host import host_cores
 from jaxskill.training import run_folder, sizes
 from jaxskill.training.config_checks import check
-from jaxskill.training.host_memory import host_cores
 
 
 def prepare(configs: Sequence[ConfigDict], workdir: epath.PathLike) -> None:

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jaxskill.training.host_memory import host_bytes
+from jaxskill.host import host_bytes
 
 AXIS = "device"
 T = TypeVar("T")             # a tree of arrays, or what a function returns

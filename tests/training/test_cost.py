@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxskill import cli, train
+from jaxskill import cli, host, train
 from jaxskill.benchmark import contenders, systems
-from jaxskill.training import cost, host_memory, memory
+from jaxskill.training import cost, memory
 from jaxskill.training.parallel import Parallel
 
 
@@ -80,9 +80,9 @@ def test_memory_at_its_peak(tmp_path):
   assert found["of"] == "process" and found["bytes"] > 2 ** 27
   (tmp_path / "proc/self").mkdir(parents=True)
   (tmp_path / "proc/self/status").write_text("Name:\tpython\nVmPeak:\t 99 kB\nVmHWM:\t   12 kB\n")
-  assert host_memory.peak_bytes(tmp_path) == 12 * 1024
+  assert host.peak_bytes(tmp_path) == 12 * 1024
   (tmp_path / "proc/self/status").unlink()
-  assert host_memory.peak_bytes(tmp_path) > 2 ** 27
+  assert host.peak_bytes(tmp_path) > 2 ** 27
 
   class Device:
     def memory_stats(self):

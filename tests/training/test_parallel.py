@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxskill.training.host_memory import host_bytes
+from jaxskill.host import host_bytes
 from jaxskill.training.parallel import Parallel
 from tests.programs import rounded
 

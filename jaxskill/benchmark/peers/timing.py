@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 import torch
 
 from jaxskill.benchmark.peers import NO_COMPILER, has_compiler
-from jaxskill.training.host_memory import peak_bytes
+from jaxskill.host import peak_bytes
 
 T = TypeVar("T", bound=Callable[..., Any])
 

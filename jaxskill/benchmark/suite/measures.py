@@ -21,8 +21,8 @@ from jaxskill import cli, measured
 from jaxskill.benchmark import contenders, extraction, first_step, soft_dtw
 from jaxskill.benchmark.suite import roof
 from jaxskill.benchmark.systems import find
+from jaxskill.host import host_cores
 from jaxskill.modules.soft_dtw import wavefront
-from jaxskill.training.host_memory import host_cores
 
 ROUNDS, ROUND_S, MOST_S = 5, 0.3, 12.0      # of a line: rounds, seconds of each at least, and of all at most (but 2)
 STREAMED = 8                                # steps of a call at least, where features are streamed

@@ -2,8 +2,8 @@
 
 import pytest
 
-from jaxskill.training import host_memory
-from jaxskill.training.host_memory import host_bytes, host_cores
+from jaxskill import host
+from jaxskill.host import host_bytes, host_cores
 
 MACHINE = host_bytes("/no/such/folder")
 
@@ -46,7 +46,7 @@ def test_this_machine():
     ("4:memory:/\n", {"memory/cpu.max": "100000 100000\n"}, 8),
 ])
 def test_cores_by_quota(tmp_path, monkeypatch, groups, files, cores):
-  monkeypatch.setattr(host_memory.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+  monkeypatch.setattr(host.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
   grouped(tmp_path, groups, files)
   assert host_cores(tmp_path) == cores
 
@@ -58,6 +58,6 @@ def test_files_below_folders_that_hold_more_than_a_number_of_bytes(tmp_path):
   (tmp_path / "c/y").write_bytes(bytes(40))
   (tmp_path / "c/gone").symlink_to(tmp_path / "nowhere")
   folders = [str(tmp_path / name) for name in "ac"]
-  assert host_memory.hold_more(folders, 99) and not host_memory.hold_more(folders, 100)
-  assert not host_memory.hold_more(folders[:1], 60) and not host_memory.hold_more([str(tmp_path / "none")], 0)
-  assert host_memory.hold_more(folders, 59, most=1) and not host_memory.hold_more(folders, 60, most=1)
+  assert host.hold_more(folders, 99) and not host.hold_more(folders, 100)
+  assert not host.hold_more(folders[:1], 60) and not host.hold_more([str(tmp_path / "none")], 0)
+  assert host.hold_more(folders, 59, most=1) and not host.hold_more(folders, 60, most=1)
