@@ -12,9 +12,9 @@ import jax
 import pytest
 from ml_collections import ConfigDict
 
-from jaxskill import ablations, cli, main, train
+from jaxskill import ablations, cli, host, main, train
 from jaxskill.reproduce import __main__ as reproduce
-from jaxskill.training import config_checks, host_memory
+from jaxskill.training import config_checks
 from tests import commands
 from tests.conftest import QUICK_FLAGS
 from tests.places import REPO
@@ -392,19 +392,21 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("sizes,kept", [([100, 60], False), ([100, 110, 40], True), (None, False)])
-def test_tables_keep_memory_where_a_data_set_streams(sizes, kept, monkeypatch, tmp_path):
-  """Each is held against the memory by itself; a link leads to one as a folder does."""
+@pytest.mark.parametrize("sizes,linked,kept", [
+    ([100, 60], True, False), ([100, 110, 40], True, True), ([60, 60], False, True), ([104], False, False),
+    (None, False, False)])
+def test_tables_keep_memory_where_data_are_likely_to_stream(sizes, linked, kept, monkeypatch, tmp_path):
+  """All below --data, which may be one data set, is held against the memory, and each data set that a link leads to."""
   begun = []
   monkeypatch.setattr(cli, "listen", lambda: begun.append(True))
   monkeypatch.setattr(cli, "keep_memory", lambda: begun.append(False))
-  monkeypatch.setattr(host_memory, "host_bytes", lambda: 210)
+  monkeypatch.setattr(host, "host_bytes", lambda: 210)
   (tmp_path / "links").mkdir()
   for number, size in enumerate(sizes or ()):
-    (tmp_path / f"{number}").mkdir()
-    (tmp_path / f"{number}" / "a.npy").write_bytes(bytes(size))
-    (tmp_path / "links" / f"{number}").symlink_to(tmp_path / f"{number}")
-  reproduce.begin(str(tmp_path / "links") if sizes else None)
+    (tmp_path / "sets" / f"{number}").mkdir(parents=True)
+    (tmp_path / "sets" / f"{number}" / "a.npy").write_bytes(bytes(size))
+    (tmp_path / "links" / f"{number}").symlink_to(tmp_path / "sets" / f"{number}")
+  reproduce.begin(str(tmp_path / ("links" if linked else "sets")) if sizes else None)
   assert begun == [False] * kept + [True]
   assert reproduce.BUDGET == cli.read_config("pros_cons", [])[0].data.device_budget
 

@@ -23,11 +23,12 @@ BUDGET = 0.5       # config.data.device_budget of every config
 
 
 def begin(data: str | None) -> None:
-  """Does for the data sets in a folder what `main.begin` does for that of a config."""
-  from jaxskill.training import host_memory
-  most = BUDGET * host_memory.host_bytes()
-  if data and any(host_memory.hold_more([str(folder)], most) for folder in pathlib.Path(data).glob("*/")):
-    cli.keep_memory()
+  """Does for a data set, or a folder of data sets or of links to them, what `main.begin` does for that of a config."""
+  from jaxskill import host
+  if data:
+    folders = [data, *(str(folder) for folder in pathlib.Path(data).glob("*/") if folder.is_symlink())]
+    if any(host.hold_more([folder], BUDGET * host.host_bytes()) for folder in folders):
+      cli.keep_memory()
   cli.listen()
 
 
