@@ -8,11 +8,11 @@ B clips or frames, S spatial axes ([H, W] or [T, H, W]), C channels.
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import importlib
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from jaxskill.modules.resnet import ResNet
 OPENVINO, ONNX_RUNTIME = "openvino", "onnxruntime"
 EXTRAS = {OPENVINO: "openvino", ONNX_RUNTIME: "onnx"}      # of the engines, the faster one first
 OPSET, IR_VERSION = 17, 8      # of ONNX; every ONNX Runtime since 2022 reads them
+_NEW = "extract into a new --out, with config.engine=jax where a recipe names the engine."
 
 
 def missing(engine: str) -> str:
@@ -140,7 +141,8 @@ def write(module: I3D | ResNet, variables: Mapping[str, Any], *, stage: str = "f
     x = graph.add(operation, x, graph.constant(np.reshape(numbers, (-1, *axes * [1]))))
   result = (_i3d(graph, x) if is_clip else _resnet(graph, x, module.depth))[stage]
   kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-  made = helper.make_graph(graph.nodes, "network", [helper.make_tensor_value_info("items", kind, (axes + 2) * [None])],
+  shape = [*(axes + 1) * [None], variables["params"]["conv3d_1a_7x7" if is_clip else "conv1"]["kernel"].shape[-2]]
+  made = helper.make_graph(graph.nodes, "network", [helper.make_tensor_value_info("items", kind, shape)],
                            [helper.make_tensor_value_info(result, TensorProto.FLOAT, None)], graph.constants)
   return helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)],
                            ir_version=IR_VERSION).SerializeToString()
@@ -156,13 +158,13 @@ def load(module: I3D | ResNet, variables: Mapping[str, Any], engine: str, *, pro
     products: the type of their operands and of what passes between layers: float32, or bfloat16 by OpenVINO.
 
   Raises:
-    ValueError: if a package is not installed, or does not compute so on this processor.
+    ValueError: if a package is not installed, or does not compute so on this processor; what is returned raises it too,
+      where OpenVINO cannot run the network after all.
   """
   if why := missing(engine):
     raise ValueError(f"these features are made by {engine}: {why} Or give a new --out.")
   if products != "float32" and not multiplies_bfloat16(engine):
-    raise ValueError(f"{engine} does not compute in {products} on this processor; leave config.dtype out, take "
-                     "config.engine=jax, or give a new --out.")
+    raise ValueError(f"{engine} does not compute in {products} on this processor; {_NEW}")
   infer = (_openvino if engine == OPENVINO else _onnx_runtime)(write(module, variables, **options), products)
 
   def run(items: np.ndarray) -> np.ndarray:
@@ -176,7 +178,10 @@ def multiplies_bfloat16(engine: str) -> bool:
   return engine == OPENVINO and "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-@functools.cache
+_CORE: list[Any] = []            # of OpenVINO, the one of this process, see `_core`
+_LOCK = threading.Lock()
+
+
 def _core() -> Any:
   """Returns OpenVINO, the one of this process: where a processor has AMX each gives the thread a stack for signals.
 
@@ -184,23 +189,36 @@ def _core() -> Any:
   next signal then ends the process.
   """
   import openvino
-  return openvino.Core()
+  with _LOCK:
+    if not _CORE:
+      _CORE.append(openvino.Core())
+    return _CORE[0]
+
+
+@contextlib.contextmanager
+def _errors() -> Iterator[None]:
+  """Turns what OpenVINO raises, pages of its sources, into a `ValueError` of one line."""
+  try:
+    yield
+  except RuntimeError as error:
+    says = str(error).strip().splitlines()
+    raise ValueError(f"openvino cannot run this network here; {_NEW} It says: "
+                     f"{says[-1] if says else 'nothing'}") from error
 
 
 def _openvino(file: bytes, products: str) -> Callable[[np.ndarray], np.ndarray]:
   settings = dict(PERFORMANCE_HINT="LATENCY", INFERENCE_NUM_THREADS=host_cores(),
                   ENABLE_CPU_PINNING=False,                                          # others decode on the same cores
                   INFERENCE_PRECISION_HINT=dict(float32="f32", bfloat16="bf16")[products])
-  try:
+  with _errors():
     request = _core().compile_model(_core().read_model(file), "CPU", settings).create_infer_request()
-  except RuntimeError as error:
-    raise ValueError(f"openvino cannot run this network here; take config.engine=jax, into a new --out. It says: "
-                     f"{str(error).strip().splitlines()[-1]}") from error
   lock = threading.Lock()                      # workers of Beam share the networks among threads
 
   def infer(items: np.ndarray) -> np.ndarray:
-    with lock:
-      return request.infer([items])[0]
+    with lock, _errors():
+      request.start_async([items])             # infer() on one core loses errors and returns what the call before found
+      request.wait()
+      return request.get_output_tensor(0).data.copy()
   return infer
 
 

@@ -61,7 +61,7 @@ def small():
 def test_products_in_bfloat16(small):
   module, variables, frames = small
   if not onnx_networks.missing("onnxruntime"):
-    with pytest.raises(ValueError, match="onnxruntime does not compute in bfloat16 on this processor; leave"):
+    with pytest.raises(ValueError, match="onnxruntime does not compute in bfloat16 on this processor; extract"):
       onnx_networks.load(module, variables, "onnxruntime", products="bfloat16")
   if missing := onnx_networks.missing("openvino"):
     pytest.skip(missing)
@@ -77,15 +77,30 @@ def test_products_in_bfloat16(small):
 def test_a_processor_without_bfloat16_is_refused(small, monkeypatch):
   monkeypatch.setattr(onnx_networks, "missing", lambda engine: "")
   monkeypatch.setattr(onnx_networks, "_core", lambda: types.SimpleNamespace(get_property=lambda *_: ("FP32", "INT8")))
-  with pytest.raises(ValueError, match="openvino does not compute in bfloat16 on this processor; leave config.dtype"):
+  with pytest.raises(ValueError, match="openvino does not compute in bfloat16 on this processor; extract into a new --out"):
     onnx_networks.load(*small[:2], "openvino", products="bfloat16")
 
 
-def test_what_openvino_cannot_run_is_said():
+def test_what_openvino_cannot_run_is_said(small):
   if missing := onnx_networks.missing("openvino"):
     pytest.skip(missing)
-  with pytest.raises(ValueError, match="openvino cannot run this network here; take config.engine=jax.* It says: "):
+  refused = "openvino cannot run this network here; extract into a new --out.* It says: ."
+  with pytest.raises(ValueError, match=refused):
     onnx_networks._openvino(b"no network", "float32")
+  with pytest.raises(ValueError, match=refused):                    # found later: frames of five channels
+    onnx_networks.load(*small[:2], "openvino")(np.zeros((1, 32, 32, 5), np.float32))
+  with pytest.raises(ValueError, match=refused + "othing$"), onnx_networks._errors():
+    raise RuntimeError
+
+
+def test_openvino_takes_the_cores_that_a_container_may_use(monkeypatch):
+  asked = []
+  compiled = types.SimpleNamespace(create_infer_request=lambda: None)
+  monkeypatch.setattr(onnx_networks, "host_cores", lambda: 3)
+  monkeypatch.setattr(onnx_networks, "_core", lambda: types.SimpleNamespace(
+      read_model=lambda file: file, compile_model=lambda *options: asked.append(options) or compiled))
+  onnx_networks._openvino(b"network", "float32")
+  assert asked[0][:2] == (b"network", "CPU") and asked[0][2]["INFERENCE_NUM_THREADS"] == 3
 
 
 def test_threads_get_their_own_features(small, engine):
