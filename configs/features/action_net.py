@@ -20,7 +20,7 @@ def get_config(streams: str = "rgb,static") -> ConfigDict:
   """Returns the recipe of `streams`: rgb, static, or rgb,static; raises a `ValueError` for others."""
   config = ConfigDict()
   config.name = "action_net"
-  config.dtype = "float32"                  # operands of matrix products: float32 | bfloat16
+  config.dtype = "float32"                  # of matrix products, by OpenVINO between layers too: float32 | bfloat16
   config.engine = "auto"                    # auto | jax | openvino | onnxruntime, see jaxskill/extract/engine.py
   recipes = dict(
       rgb=dict(

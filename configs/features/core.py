@@ -22,7 +22,7 @@ def get_config(data_set: str = "") -> ConfigDict:
     raise ValueError(f"data set {data_set!r} is unknown; use jigsaws, or none.")
   config = ConfigDict()
   config.name = "core"
-  config.dtype = "float32"                  # operands of matrix products: float32 | bfloat16
+  config.dtype = "float32"                  # of matrix products, by OpenVINO between layers too: float32 | bfloat16
   config.engine = "auto"                    # auto | jax | openvino | onnxruntime, see jaxskill/extract/engine.py
   config.streams = dict(rgb=dict(
       network="i3d", input="rgb", keep="feature",

@@ -15,7 +15,7 @@ def get_config(streams: str = "rgb") -> ConfigDict:
   """Returns the recipe of `streams`: rgb, flow, or rgb,flow; raises a `ValueError` for others."""
   config = ConfigDict()
   config.name = "pros_cons"
-  config.dtype = "float32"                  # operands of matrix products: float32 | bfloat16
+  config.dtype = "float32"                  # of matrix products, by OpenVINO between layers too: float32 | bfloat16
   config.engine = "auto"                    # auto | jax | openvino | onnxruntime, see jaxskill/extract/engine.py
   config.streams = {}
   for name in streams.split(","):

@@ -24,7 +24,7 @@ def get_config(streams: str = "rgb,flow") -> ConfigDict:
   """
   config = ConfigDict()
   config.name = "spatial_attention"
-  config.dtype = "float32"                  # operands of matrix products: float32 | bfloat16
+  config.dtype = "float32"                  # of matrix products, by OpenVINO between layers too: float32 | bfloat16
   config.engine = "auto"                    # auto | jax | openvino | onnxruntime, see jaxskill/extract/engine.py
   config.draw = 112                         # side of the pictures that are kept to draw on; divides the crop
   common = dict(

@@ -22,7 +22,7 @@ def get_config(size: str = "32,64") -> ConfigDict:
     raise ValueError(f"trial.py:{size}: expected two whole numbers, clips and side, e.g. trial.py:32,64.") from None
   config = ConfigDict()
   config.name = "trial"
-  config.dtype = "float32"                  # operands of matrix products: float32 | bfloat16
+  config.dtype = "float32"                  # of matrix products, by OpenVINO between layers too: float32 | bfloat16
   config.engine = "auto"                    # auto | jax | openvino | onnxruntime, see jaxskill/extract/engine.py
   config.streams = dict(rgb=dict(
       network="i3d", input="rgb", keep="feature",

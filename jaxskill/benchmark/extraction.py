@@ -117,10 +117,11 @@ _contenders = {}      # of a worker process: function, items and calls of a roun
 
 
 def prepare(name: str, label: str, batch: int) -> tuple[float, np.ndarray]:
-  """Compiles, in a worker process; returns seconds of the first call, features of the items."""
+  """Compiles, in a worker process; returns seconds up to the end of the first call, features of the items."""
   case = CASES[label]
   items: Any = np.random.default_rng(1).uniform(-1, 1, (batch, *case.shape)).astype(np.float32)
   variables = weights(case)
+  start = time.perf_counter()
   if name in TORCH:
     from jaxskill.benchmark.peers import extraction as peer
     network = peer.TorchI3D() if case.network == "i3d" else peer.TorchResNet(int(case.network.removeprefix("resnet")))
@@ -132,7 +133,6 @@ def prepare(name: str, label: str, batch: int) -> tuple[float, np.ndarray]:
   else:
     compiled = jax.jit(float32_products(make_features(case, name)))
     items, function = jnp.asarray(items), lambda items: np.asarray(compiled(variables, items))
-  start = time.perf_counter()
   features = function(items)
   first = time.perf_counter() - start
   start = time.perf_counter()

@@ -11,6 +11,7 @@ from jaxskill.benchmark.suite import command, measures, report, roof
 from jaxskill.benchmark.suite import entries as suite_entries
 from jaxskill.benchmark.suite.watched import Process, Stopped
 from jaxskill.methods import names
+from jaxskill.modules import onnx_networks
 from tests.benchmark import entries
 from tests.conftest import QUICK_FLAGS
 from tests.processes import has_glibc
@@ -139,6 +140,19 @@ def test_plan(machine, shape):
   if shape == "paper":
     assert 100 < sum(entry.seconds + entry.rounds_s for entry in planned) < 3600
     assert any(entry.name.endswith("(sixteen)") for entry in planned)
+
+
+@pytest.mark.parametrize("machine,lacks,multiplies,expected", [
+    (MACHINE, "", True, {"float32": "", "bfloat16": ""}),
+    (MACHINE, "", False, {"float32": "", "bfloat16": "this processor does not multiply bfloat16"}),
+    (MACHINE, "openvino is missing", True, {"float32": "openvino is missing", "bfloat16": "openvino is missing"}),
+    (GPU, "", True, {})])
+def test_a_plan_says_why_openvino_is_not_measured(machine, lacks, multiplies, expected, monkeypatch):
+  monkeypatch.setattr(onnx_networks, "missing", lambda engine: lacks)
+  monkeypatch.setattr(onnx_networks, "multiplies_bfloat16", lambda engine: multiplies)
+  found = {entry.name: entry.refusal for entry in suite_entries.plan(machine, "paper") if "openvino" in entry.name}
+  assert found == {f"{case} {dtype} by openvino": why for case in ("i3d", "resnet50-224")
+                   for dtype, why in expected.items()}
 
 
 @pytest.mark.parametrize("shares,expected", [

@@ -95,12 +95,15 @@ class Planner:
 
   def extractions(self) -> Iterator[Entry]:
     """Yields the networks that make features, in both types, on a CPU by OpenVINO as well, and the decoder."""
-    engines = [""] + ["openvino"] * (self._machine["platform"] == "cpu" and not onnx_networks.missing("openvino"))
+    engines = ["", *[onnx_networks.OPENVINO] * (self._machine["platform"] == "cpu")]
     cases = _TINY_CASES if self._tiny else _CASES
     for dtype, case, engine in itertools.product((self.fast, self.slow), cases, engines):
+      refusal = engine and onnx_networks.missing(engine)
+      if engine and dtype == "bfloat16" and not refusal and not onnx_networks.multiplies_bfloat16(engine):
+        refusal = "this processor does not multiply bfloat16"
       yield Entry(f"{case} {dtype}{engine and f' by {engine}'}", GROUPS[3], measures.features,
                   (self._machine["layouts"], self._tiny, case, dtype, engine), seconds=3.0 if engine else 10.0,
-                  rounds_s=10.0, beside=f"{case} {dtype}" if engine else "")
+                  rounds_s=10.0, beside=f"{case} {dtype}" if engine else "", refusal=refusal)
     yield Entry("decoding a frame", GROUPS[3], measures.decoder, (1 if self._tiny else extraction.DECODED_S,),
                 seconds=5.0, rounds_s=5.0)
 
