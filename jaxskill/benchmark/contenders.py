@@ -12,7 +12,7 @@ import re
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -215,13 +215,16 @@ class JaxContender:
 class MatmulPeak:
   """The machine and its limit: large matrix products of the step's sizes, in the layouts that are known to be fast."""
 
-  def __init__(self, m: int, k: int, n: int) -> None:
+  def __init__(self, m: int, k: int, n: int, layouts: Mapping[str, str] | None = None) -> None:
+    """Args: m, k, n: sizes; layouts: {dtype: the only layout of its operands that is measured}, all if not given."""
     parallel = Parallel()
     cases = {"mk,kn": ((m, k), (k, n)), "nk,mk": ((n, k), (m, k)), "nm,mk": ((n, m), (m, k))}
     if jax.default_backend() != "cpu":
       cases["kk,kk 8192"] = ((8192, 8192), (8192, 8192))
     self._cases = []
     for dtype, (name, sizes) in itertools.product(("float32", "bfloat16"), cases.items()):
+      if layouts and layouts[dtype] != name:
+        continue
       axis = int(name == "nk,mk")             # of the right operand, which the last axis of the left one meets
       product = jax.jit(float32_products(lambda a, b, axis=axis: jax.lax.dot_general(
           a, b, (((1,), (axis,)), ((), ())), preferred_element_type=jnp.float32)))

@@ -19,6 +19,7 @@ import os
 import pathlib
 import re
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -42,10 +43,11 @@ class Suite:
     results: all numbers, ready for JSON.
   """
 
-  def __init__(self, out: pathlib.Path, results: dict[str, Any], deadline: float, say: Callable[[str], None]) -> None:
-    """Args: deadline: on `time.monotonic`'s clock."""
+  def __init__(self, out: pathlib.Path, results: dict[str, Any], deadline: float, say: Callable[[str], None],
+               cache: str | None = None) -> None:
+    """Args: deadline: on `time.monotonic`'s clock; cache: a folder for what several entries compile."""
     self.results = results
-    self._out, self._deadline, self._say, self._begun = out, deadline, say, time.monotonic()
+    self._out, self._deadline, self._say, self._cache, self._begun = out, deadline, say, cache, time.monotonic()
     self._shared: Process | None = None
     self._slower: list[float] = []           # seconds that entries took beside their rounds, over their estimates
 
@@ -60,7 +62,7 @@ class Suite:
     Raises:
       Stopped: if there is no answer; the next call has a new process.
     """
-    self._shared = self._shared or Process()
+    self._shared = self._shared or Process(cache=self._cache)
     try:
       return self._shared.ask(limit, function, *arguments)
     except Stopped:
@@ -120,7 +122,7 @@ class Suite:
     self._say(f"{entry.name} ...")
     if entry.fresh:
       self.end()                             # or both would hold memory of one device
-      self._shared = Process(entry.devices, entry.keeps)
+      self._shared = Process(entry.devices, entry.keeps, self._cache)
     try:
       found = self.ask(limit, entry.function, known, *entry.arguments)
     except Stopped as error:
@@ -168,7 +170,9 @@ def run(out: pathlib.Path, minutes: float = 10.0, against: str = "", only: str =
   """
   begun, old = time.monotonic(), report.read(pathlib.Path(against)) if against else None
   out = files.open_folder(out)
-  suite = Suite(out, {}, begun + 60 * minutes, say)
+  # Empty at first: what is timed is compiled once, and so by no cache. What draws the first state is met again.
+  cache = tempfile.TemporaryDirectory(prefix="jaxskill_suite_", ignore_cleanup_errors=True)
+  suite = Suite(out, {}, begun + 60 * minutes, say, cache.name)
   try:
     say("the machine's own limits ...")
     machine = suite.limits(shape == "tiny")
@@ -186,6 +190,7 @@ def run(out: pathlib.Path, minutes: float = 10.0, against: str = "", only: str =
     raise ValueError(f"this machine cannot be measured: {error}.") from error
   finally:
     suite.end()
+    cache.cleanup()
   sizes = [entry.name for entry in planned if entry.group == "soft-DTW" and not entry.refusal]
   ratio = verdict(suite.results["lines"], sizes)
   if ratio is not None and shape != "tiny":

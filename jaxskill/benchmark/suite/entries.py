@@ -68,10 +68,11 @@ class Planner:
     config = contenders.configure(config, form, system.shapes[shape_name], official)
     peak = self._machine["products"][config.train.dtype]
     flops = system.flops(config, system.shapes[shape_name], form) or 0.0
-    step_s = 2 * flops / peak * (measures.STREAMED if changes else 1)
+    round_s = max(measures.ROUND_S, 2 * flops / peak * (measures.STREAMED if changes else 1))
     name = " ".join(filter(None, (method, form, "" if shape_name == self._shape else f"({shape_name})", words)))
     return Entry(name, group, measures.step, (self._machine["layouts"], peak, shape_name, method, form, changes or {}),
-                 rounds_s=(measures.ROUNDS + 3) * max(measures.ROUND_S, step_s), fresh=True, keeps=True, **options)
+                 rounds_s=3 * round_s + min(measures.ROUNDS * round_s, measures.MOST_S), fresh=True, keeps=True,
+                 **options)
 
   def steps(self) -> Iterator[Entry]:
     """Yields the step of every system, in the faster type and then in the other one."""
@@ -141,15 +142,17 @@ class Planner:
                   refusal="" if pairs % count == 0 else f"{pairs} pairs do not split")
 
   def other_forms(self) -> Iterator[Entry]:
-    """Yields what else the systems' benchmarks time: published variants, votes, replicas, other sizes."""
+    """Yields what else the benchmarks of systems time: published variants, votes, replicas, sizes; long ones last."""
+    found = []
     for method in self.methods:
       system = systems.find(method)
       for form in system.forms:
         if form not in (*TYPES, "bfloat16+stream"):
-          yield self.step(GROUPS[7], method, form, beside=f"{method} {self.fast}" if "+R" in form else "")
+          found.append(self.step(GROUPS[7], method, form, beside=f"{method} {self.fast}" if "+R" in form else ""))
       for shape_name in system.shapes if not self._tiny else ():
         if shape_name not in ("paper", "small", "tiny"):
-          yield self.step(GROUPS[7], method, self.fast, shape_name)
+          found.append(self.step(GROUPS[7], method, self.fast, shape_name))
+    yield from sorted(found, key=lambda entry: entry.rounds_s)
 
 
 def plan(machine: Mapping[str, Any], shape_name: str) -> list[Entry]:

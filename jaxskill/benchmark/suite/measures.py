@@ -24,7 +24,7 @@ from jaxskill.benchmark.systems import find
 from jaxskill.host import host_cores
 from jaxskill.modules.soft_dtw import wavefront
 
-ROUNDS, ROUND_S, MOST_S = 5, 0.3, 12.0      # of a line: rounds, seconds of each at least, and of all at most (but 2)
+ROUNDS, ROUND_S, MOST_S = 5, 0.3, 5.0       # of a line: rounds, seconds of each at least, and of all at most (but 2)
 STREAMED = 8                                # steps of a call at least, where features are streamed
 _roofs = {}                                 # of a worker process: its roof
 
@@ -58,15 +58,19 @@ def finish(line: dict[str, Any], seconds: Sequence[float], layouts: Mapping[str,
   return line | dict(limit=roof.limit(line["shares"]))
 
 
-def rounds(functions: Mapping[str, Callable[[], float]], count: int = ROUNDS) -> tuple[dict[str, list[float]], float]:
+def rounds(functions: Mapping[str, Callable[[], float]], count: int = ROUNDS,
+           known: Sequence[float] = ()) -> tuple[dict[str, list[float]], float]:
   """Lets functions, which return seconds, take rounds in turn.
+
+  Args:
+    count: of rounds; known: those that have been taken already, by one function.
 
   Returns:
     ({name: seconds of each round}, processor cores that were busy).
   """
-  taken: dict[str, list[float]] = {name: [] for name in functions}
+  taken = {name: [*known] for name in functions}
   begun, used = time.perf_counter(), time.process_time()
-  for number in range(count):
+  for number in range(len(known), count):
     for name, function in functions.items():
       taken[name].append(function())
     if number and time.perf_counter() - begun > MOST_S:
@@ -95,11 +99,12 @@ def step(line: dict[str, Any], layouts: Mapping[str, str], peak: float, shape_na
   steps = max(steps, STREAMED) if changes else steps               # of one call, for what is read ahead within it
   contender = contenders.JaxContender(config, shape, form, steps)
   ready = contender.ready
-  repeats = max(1, round(ROUND_S / max(1e-6, contender.round() * ready["steps_per_round"]))) if not tiny else 1
+  first = contender.round()
+  repeats = max(1, round(ROUND_S / max(1e-6, first * ready["steps_per_round"]))) if not tiny else 1
 
   def once() -> float:
     return float(np.mean([contender.round() for _ in range(repeats)]))
-  taken, busy = rounds({"": once})
+  taken, busy = rounds({"": once}, known=[first] if repeats == 1 else [])
   line |= dict(flops=flops, peak_bytes=contender.memory(), compile_s=ready["compile_s"], dtype=ready["dtype"],
                devices=ready["devices"], replicas=ready["replicas"], batch_size=ready["batch_size"],
                resident=ready["resident"], busy=busy)

@@ -36,7 +36,7 @@ class Roof:
     """Args: layouts: as the attribute, if they are known; tiny: products of no size, to see that all works."""
     self._on_cpu = jax.default_backend() == "cpu"
     self._size = _MOVED["tiny"] if tiny else _MOVED["cpu"] if self._on_cpu else _MOVED_OTHERS
-    self._products = MatmulPeak(*(_TINY if tiny else _CPU if self._on_cpu else _OTHERS))
+    self._products = MatmulPeak(*(_TINY if tiny else _CPU if self._on_cpu else _OTHERS), layouts)
     self._move = jax.jit(lambda x: x + 1, donate_argnums=0)
     self.ready = self._products.ready
     if layouts is None:

@@ -25,11 +25,11 @@ class Stopped(Exception):
 class Process:
   """Calls functions in a process of its own; after one that is stopped or fails it is not to be used again."""
 
-  def __init__(self, devices: int = 1, keeps: bool = False) -> None:
-    """Args: devices: of a CPU, as many as JAX is to see; keeps: it keeps freed memory."""
+  def __init__(self, devices: int = 1, keeps: bool = False, cache: str | None = None) -> None:
+    """Args: devices: of a CPU, as many as JAX is to see; keeps: it keeps freed memory; cache: of compiled programs."""
     context = multiprocessing.get_context("spawn")
     self._pipe, theirs = context.Pipe()
-    self._process = context.Process(target=_serve, args=(theirs, devices, keeps), daemon=True)
+    self._process = context.Process(target=_serve, args=(theirs, devices, keeps, cache), daemon=True)
     self._process.start()
     theirs.close()
 
@@ -66,14 +66,15 @@ class Process:
     self._pipe.close()
 
 
-def _serve(pipe: multiprocessing.connection.Connection, devices: int, keeps: bool) -> None:
+def _serve(pipe: multiprocessing.connection.Connection, devices: int, keeps: bool, cache: str | None) -> None:
   """Answers until the other end is gone."""
   if hasattr(os, "setpgid"):
     os.setpgid(0, 0)                       # what it starts ends with it
   if keeps:
     cli.keep_memory()
   os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")        # others may measure on the same device
-  jax.config.update("jax_compilation_cache_dir", None)                   # a compilation that is timed is no cached one
+  jax.config.update("jax_compilation_cache_dir", cache)                  # not that of the environment
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
   if devices > 1 and "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
     jax.config.update("jax_num_cpu_devices", devices)
   while True:
