@@ -1,14 +1,20 @@
-"""What a suite may meet, as functions that take no time to import: each is called in a process of its own."""
+"""What a suite may meet, as functions that take little time to import: each is called in a process of its own."""
 
 import os
 import resource
 import time
 
+import jax
 import numpy as np
 
 
 def quick(line, seconds):
   return [line | dict(rounds=[seconds], median_s=seconds, min_s=seconds, max_s=seconds, shares={}, limit="latency")]
+
+
+def cache(line):
+  """Where what is compiled is kept."""
+  return [found | dict(cache=jax.config.jax_compilation_cache_dir) for found in quick(line, 1.0)]
 
 
 def slow(line):

@@ -1,8 +1,10 @@
 """The suite of all benchmarks: its command, its plan, and that no entry harms the others. Nothing here is timed."""
 
+import itertools
 import json
 import os
 import time
+import types
 
 import pytest
 
@@ -107,6 +109,25 @@ def test_an_entry_says_whether_its_process_keeps_freed_memory(keeps, tmp_path, m
   suite.run([suite_entries.Entry("pages", "a", entries.pages, fresh=True, keeps=keeps)])
   (line,) = suite.results["lines"]
   assert line["pages"] < 100 if keeps else line["pages"] > 10_000
+
+
+def test_processes_share_what_comes_again(tmp_path, monkeypatch):
+  monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "of the user"))
+  suite = command.Suite(tmp_path, empty_results(), time.monotonic() + 1000, lambda _: None, str(tmp_path / "cache"))
+  suite.run([suite_entries.Entry("shared", "a", entries.cache),
+             suite_entries.Entry("alone", "a", entries.cache, fresh=True)])
+  assert {line["cache"] for line in suite.results["lines"]} == {str(tmp_path / "cache")}
+
+
+def test_a_step_that_is_slow_takes_few_rounds(monkeypatch):
+  seconds, clock = itertools.count(), itertools.count(0, 4)                         # each look is four seconds later
+  monkeypatch.setattr(measures, "time", types.SimpleNamespace(perf_counter=lambda: next(clock), process_time=lambda: 0))
+  assert measures.rounds({"": lambda: next(seconds)}, known=[9.0])[0] == {"": [9.0, 0, 1]}
+  monkeypatch.setattr(measures, "MOST_S", 0.0)
+  assert measures.rounds({"": lambda: next(seconds)}, known=[9.0])[0] == {"": [9.0, 2]}
+  assert measures.rounds({"": lambda: next(seconds)})[0] == {"": [3, 4]}           # never a single one
+  monkeypatch.setattr(measures, "MOST_S", 1e9)
+  assert measures.rounds({"": lambda: next(seconds)}, known=[9.0])[0] == {"": [9.0, 5, 6, 7, 8]}
 
 
 def test_a_process_that_is_stopped_is_gone():
