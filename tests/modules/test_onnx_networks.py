@@ -77,7 +77,7 @@ def test_products_in_bfloat16(small):
 def test_a_processor_without_bfloat16_is_refused(small, monkeypatch):
   monkeypatch.setattr(onnx_networks, "missing", lambda engine: "")
   monkeypatch.setattr(onnx_networks, "_core", lambda: types.SimpleNamespace(get_property=lambda *_: ("FP32", "INT8")))
-  with pytest.raises(ValueError, match="openvino does not compute in bfloat16 on this processor; extract into a new --out"):
+  with pytest.raises(ValueError, match="openvino does not compute in bfloat16 on this processor; extract into a new"):
     onnx_networks.load(*small[:2], "openvino", products="bfloat16")
 
 
