@@ -96,8 +96,11 @@ def weights(case: Case) -> dict[str, Any]:
   return convolution.random_variables(make_module(case), jnp.zeros((1, *case.shape)))
 
 
-def flops(case: Case) -> float:
-  """Returns floating-point operations for one item: convolutions as they are defined, whatever form computes them."""
+def work(case: Case) -> tuple[float, int]:
+  """Returns the floating-point operations of one item, and the bytes of the weights.
+
+  Operations are those of convolutions as they are defined, whatever form computes them.
+  """
   module, total = make_module(case, implementation="lax"), 0
   item = jax.ShapeDtypeStruct((1, *case.shape), jnp.float32)
   variables = jax.eval_shape(module.init, jax.random.key(0), item)
@@ -110,7 +113,7 @@ def flops(case: Case) -> float:
       for inner in jaxprs_in_params(equation.params):
         count(inner)
   count(jax.make_jaxpr(module.apply)(variables, item).jaxpr)
-  return float(total)
+  return float(total), sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(variables))
 
 
 _contenders = {}      # of a worker process: function, items and calls of a round, by contender and case
@@ -238,9 +241,10 @@ def run(cases: Sequence[str] = (), contenders: Sequence[str] = (), rounds: int =
         peaks.append(shared.ask("", "round"))
       peak = {dtype: max(float(np.median([p[dtype][layout] for p in peaks])) for layout in peaks[0][dtype])
               for dtype in peaks[0]}
+      flops, _ = work(case)
       results[label] = dict(
-          items=size, unit=case.unit, shape=list(case.shape), flops=flops(case), matmul_peak=peak,
-          contenders={name: rates(row, rows, size, flops(case), peak, name, features) for name, row in rows.items()})
+          items=size, unit=case.unit, shape=list(case.shape), flops=flops, matmul_peak=peak,
+          contenders={name: rates(row, rows, size, flops, peak, name, features) for name, row in rows.items()})
   finally:
     for worker in {shared, *workers.values()}:
       worker.shutdown()

@@ -175,9 +175,9 @@ def features(line: dict[str, Any], layouts: Mapping[str, str], tiny: bool, case:
   name = f"{engine}{'+bfloat16' if dtype == 'bfloat16' else ''}" if engine else dtype
   first, _ = extraction.prepare(name, case, size)
   taken, busy = rounds({"": lambda: extraction.measure(name, case)[0]}, 2 if tiny else ROUNDS)
-  weights = sum(x.nbytes for x in jax.tree.leaves(extraction.weights(known)))
-  line |= dict(flops=extraction.flops(known), bytes=4 * float(np.prod(known.shape)) + weights / size, dtype=dtype,
-               devices=1, busy=busy, batch_size=size)
+  flops, weights = extraction.work(known)
+  line |= dict(flops=flops, bytes=4 * float(np.prod(known.shape)) + weights / size, dtype=dtype, devices=1, busy=busy,
+               batch_size=size)
   seconds = [second / size for second in taken[""]]
   return [finish(line | dict(compile_s=max(0.0, first - size * float(np.median(seconds)))), seconds, layouts, tiny)]
 
