@@ -124,9 +124,12 @@ def prepare(name: str, label: str, batch: int) -> tuple[float, np.ndarray]:
   case = CASES[label]
   items: Any = np.random.default_rng(1).uniform(-1, 1, (batch, *case.shape)).astype(np.float32)
   variables = weights(case)
-  start = time.perf_counter()
   if name in TORCH:
     from jaxskill.benchmark.peers import extraction as peer
+  elif name in ONNX:
+    onnx_networks.missing(name.partition("+")[0])             # imports it: only JAX has been imported so far
+  start = time.perf_counter()
+  if name in TORCH:
     network = peer.TorchI3D() if case.network == "i3d" else peer.TorchResNet(int(case.network.removeprefix("resnet")))
     place, run = peer.make(network, jax.device_get(variables), set(name.split("+")))
     items, function = place(items), run

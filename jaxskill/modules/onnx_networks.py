@@ -25,7 +25,6 @@ from jaxskill.modules.resnet import ResNet
 OPENVINO, ONNX_RUNTIME = "openvino", "onnxruntime"
 EXTRAS = {OPENVINO: "openvino", ONNX_RUNTIME: "onnx"}      # of the engines, the faster one first
 OPSET, IR_VERSION = 17, 8      # of ONNX; every ONNX Runtime since 2022 reads them
-_NEW = "extract into a new --out, with config.engine=jax where a recipe names the engine."
 
 
 def missing(engine: str) -> str:
@@ -164,7 +163,8 @@ def load(module: I3D | ResNet, variables: Mapping[str, Any], engine: str, *, pro
   if why := missing(engine):
     raise ValueError(f"these features are made by {engine}: {why} Or give a new --out.")
   if products != "float32" and not multiplies_bfloat16(engine):
-    raise ValueError(f"{engine} does not compute in {products} on this processor; {_NEW}")
+    raise ValueError(f"{engine} does not compute in {products} on this processor; extract into a new --out, with "
+                     "config.engine=jax where a recipe names the engine.")
   infer = (_openvino if engine == OPENVINO else _onnx_runtime)(write(module, variables, **options), products)
 
   def run(items: np.ndarray) -> np.ndarray:
@@ -173,9 +173,21 @@ def load(module: I3D | ResNet, variables: Mapping[str, Any], engine: str, *, pro
   return run
 
 
+@contextlib.contextmanager
+def _errors() -> Iterator[None]:
+  """Turns what OpenVINO raises, pages of its sources, into a `ValueError` of one line."""
+  try:
+    yield
+  except RuntimeError as error:
+    says = str(error).strip().splitlines()
+    raise ValueError("openvino cannot run this network here; extract with config.engine=jax into a new --out, or "
+                     f"uninstall openvino. It says: {says[-1] if says else 'nothing'}") from error
+
+
 def multiplies_bfloat16(engine: str) -> bool:
   """Returns whether an engine that is installed multiplies bfloat16 by instructions of this processor."""
-  return engine == OPENVINO and "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+  with _errors():
+    return engine == OPENVINO and "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 _CORE: list[Any] = []            # of OpenVINO, the one of this process, see `_core`
@@ -193,17 +205,6 @@ def _core() -> Any:
     if not _CORE:
       _CORE.append(openvino.Core())
     return _CORE[0]
-
-
-@contextlib.contextmanager
-def _errors() -> Iterator[None]:
-  """Turns what OpenVINO raises, pages of its sources, into a `ValueError` of one line."""
-  try:
-    yield
-  except RuntimeError as error:
-    says = str(error).strip().splitlines()
-    raise ValueError(f"openvino cannot run this network here; {_NEW} It says: "
-                     f"{says[-1] if says else 'nothing'}") from error
 
 
 def _openvino(file: bytes, products: str) -> Callable[[np.ndarray], np.ndarray]:

@@ -23,10 +23,10 @@ BUDGET = 0.5       # config.data.device_budget of every config
 
 
 def begin(data: str | None) -> None:
-  """Does for a data set, or a folder of data sets or of links to them, what `main.begin` does for that of a config."""
+  """Does for a folder, which is a data set or holds some, what `main.begin` does for the data set of a config."""
   from jaxskill import host
   if data:
-    folders = [data, *(str(folder) for folder in pathlib.Path(data).glob("*/") if folder.is_symlink())]
+    folders = [data, *map(str, pathlib.Path(data).glob("*/"))]      # each by itself: links, and behind many small files
     if any(host.hold_more([folder], BUDGET * host.host_bytes()) for folder in folders):
       cli.keep_memory()
   cli.listen()

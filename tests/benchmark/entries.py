@@ -14,7 +14,8 @@ def quick(line, seconds):
 
 def cache(line):
   """Where what is compiled is kept."""
-  return [found | dict(cache=jax.config.jax_compilation_cache_dir) for found in quick(line, 1.0)]
+  kept = dict(cache=jax.config.jax_compilation_cache_dir, fusions=jax.config.jax_persistent_cache_enable_xla_caches)
+  return [found | kept for found in quick(line, 1.0)]
 
 
 def slow(line):

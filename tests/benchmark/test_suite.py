@@ -3,6 +3,8 @@
 import itertools
 import json
 import os
+import subprocess
+import sys
 import time
 import types
 
@@ -116,7 +118,20 @@ def test_processes_share_what_comes_again(tmp_path, monkeypatch):
   suite = command.Suite(tmp_path, empty_results(), time.monotonic() + 1000, lambda _: None, str(tmp_path / "cache"))
   suite.run([suite_entries.Entry("shared", "a", entries.cache),
              suite_entries.Entry("alone", "a", entries.cache, fresh=True)])
-  assert {line["cache"] for line in suite.results["lines"]} == {str(tmp_path / "cache")}
+  assert {(line["cache"], line["fusions"]) for line in suite.results["lines"]} == {(str(tmp_path / "cache"), "none")}
+
+
+def test_a_signal_leaves_no_process_and_no_folder(tmp_path):
+  """What is compiled is kept in a folder of the suite's own, which goes with it."""
+  folders = tmp_path / "temporary"
+  folders.mkdir()
+  run = subprocess.Popen([sys.executable, "-m", "jaxskill.benchmark", "--suite", "--shape", "tiny", "--out",
+                          str(tmp_path / "out")], stderr=subprocess.PIPE, text=True,
+                         env=os.environ | dict(TMPDIR=str(folders), XLA_FLAGS=QUICK_FLAGS))
+  assert "limits" in run.stderr.readline() and [*folders.glob("jaxskill_suite_*")]
+  run.terminate()
+  run.stderr.read()
+  assert run.wait(60) == 143 and not [*folders.glob("jaxskill_suite_*")]
 
 
 def test_a_step_that_is_slow_takes_few_rounds(monkeypatch):
@@ -143,6 +158,8 @@ def test_plan(machine, shape):
   """All systems, most important first; the faster type of the machine first."""
   planned = suite_entries.plan(machine, shape)
   assert all(entry.fresh and entry.keeps for entry in planned if entry.function is measures.step and not entry.refusal)
+  timed = [repr(entry.arguments) for entry in planned if entry.function is measures.step and not entry.refusal]
+  assert len(set(timed)) == len(timed)                    # or the second would be compiled by the cache
   groups = [entry.group for entry in planned]
   assert sorted(groups, key=suite_entries.GROUPS.index) == groups and set(groups) == set(suite_entries.GROUPS)
   first = [entry.name for entry in planned if entry.group == "training steps"]

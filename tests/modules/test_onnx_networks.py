@@ -84,7 +84,7 @@ def test_a_processor_without_bfloat16_is_refused(small, monkeypatch):
 def test_what_openvino_cannot_run_is_said(small):
   if missing := onnx_networks.missing("openvino"):
     pytest.skip(missing)
-  refused = "openvino cannot run this network here; extract into a new --out.* It says: ."
+  refused = "openvino cannot run this network here; extract with config.engine=jax into a new --out.* It says: ."
   with pytest.raises(ValueError, match=refused):
     onnx_networks._openvino(b"no network", "float32")
   with pytest.raises(ValueError, match=refused):                    # found later: frames of five channels

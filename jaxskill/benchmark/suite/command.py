@@ -173,24 +173,27 @@ def run(out: pathlib.Path, minutes: float = 10.0, against: str = "", only: str =
   # Empty at first: what is timed is compiled once, and so by no cache. What draws the first state is met again.
   cache = tempfile.TemporaryDirectory(prefix="jaxskill_suite_", ignore_cleanup_errors=True)
   suite = Suite(out, {}, begun + 60 * minutes, say, cache.name)
-  try:
-    say("the machine's own limits ...")
-    machine = suite.limits(shape == "tiny")
-    planned = suite.ask(max(1.0, min(suite.left, START_S)), entries.plan, machine, shape)
-    chosen = [entry for entry in planned if re.search(only, f"{entry.group}: {entry.name}")]
-    if not chosen:
-      raise ValueError(f"--only={only} names nothing of the suite; its groups: {', '.join(entries.GROUPS)}.")
-    suite.results |= dict(
-        kind=report.KIND, format=report.FORMAT, machine=machine, shape=shape, minutes=minutes, lines=[], not_run=[],
-        load_average=[os.getloadavg()[0]] * 2, command=sys.argv,
-        environment={k: v for k, v in sorted(os.environ.items()) if ENVIRONMENT.match(k)})
-    with cli.at_end(suite.end):              # what a process of its own has started hears no Ctrl-C
-      suite.run(chosen)
-  except Stopped as error:
-    raise ValueError(f"this machine cannot be measured: {error}.") from error
-  finally:
+
+  def close() -> None:
     suite.end()
     cache.cleanup()
+  with cli.at_end(close):                    # what a process of its own has started hears no Ctrl-C
+    try:
+      say("the machine's own limits ...")
+      machine = suite.limits(shape == "tiny")
+      planned = suite.ask(max(1.0, min(suite.left, START_S)), entries.plan, machine, shape)
+      chosen = [entry for entry in planned if re.search(only, f"{entry.group}: {entry.name}")]
+      if not chosen:
+        raise ValueError(f"--only={only} names nothing of the suite; its groups: {', '.join(entries.GROUPS)}.")
+      suite.results |= dict(
+          kind=report.KIND, format=report.FORMAT, machine=machine, shape=shape, minutes=minutes, lines=[], not_run=[],
+          load_average=[os.getloadavg()[0]] * 2, command=sys.argv,
+          environment={k: v for k, v in sorted(os.environ.items()) if ENVIRONMENT.match(k)})
+      suite.run(chosen)
+    except Stopped as error:
+      raise ValueError(f"this machine cannot be measured: {error}.") from error
+    finally:
+      close()
   sizes = [entry.name for entry in planned if entry.group == "soft-DTW" and not entry.refusal]
   ratio = verdict(suite.results["lines"], sizes)
   if ratio is not None and shape != "tiny":

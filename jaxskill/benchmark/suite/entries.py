@@ -48,6 +48,17 @@ class Entry(NamedTuple):
   refusal: str = ""
 
 
+def _refusal(engine: str, dtype: str) -> str:
+  """Returns why an engine of extraction does not compute in a type here, "" if it does."""
+  if why := onnx_networks.missing(engine):
+    return why
+  try:
+    can = dtype == "float32" or onnx_networks.multiplies_bfloat16(engine)
+  except ValueError as error:
+    return str(error)
+  return "" if can else "this processor does not multiply bfloat16"
+
+
 class Planner:
   """Makes the entries for a machine."""
 
@@ -71,8 +82,8 @@ class Planner:
     round_s = max(measures.ROUND_S, 2 * flops / peak * (measures.STREAMED if changes else 1))
     name = " ".join(filter(None, (method, form, "" if shape_name == self._shape else f"({shape_name})", words)))
     return Entry(name, group, measures.step, (self._machine["layouts"], peak, shape_name, method, form, changes or {}),
-                 rounds_s=3 * round_s + min(measures.ROUNDS * round_s, measures.MOST_S), fresh=True, keeps=True,
-                 **options)
+                 rounds_s=3 * round_s + max(round_s, min(measures.ROUNDS * round_s, measures.MOST_S)),
+                 fresh=True, keeps=True, **options)
 
   def steps(self) -> Iterator[Entry]:
     """Yields the step of every system, in the faster type and then in the other one."""
@@ -99,9 +110,7 @@ class Planner:
     engines = ["", *[onnx_networks.OPENVINO] * (self._machine["platform"] == "cpu")]
     cases = _TINY_CASES if self._tiny else _CASES
     for dtype, case, engine in itertools.product((self.fast, self.slow), cases, engines):
-      refusal = engine and onnx_networks.missing(engine)
-      if engine and dtype == "bfloat16" and not refusal and not onnx_networks.multiplies_bfloat16(engine):
-        refusal = "this processor does not multiply bfloat16"
+      refusal = _refusal(engine, dtype) if engine else ""
       yield Entry(f"{case} {dtype}{engine and f' by {engine}'}", GROUPS[3], measures.features,
                   (self._machine["layouts"], self._tiny, case, dtype, engine), seconds=3.0 if engine else 10.0,
                   rounds_s=10.0, beside=f"{case} {dtype}" if engine else "", refusal=refusal)

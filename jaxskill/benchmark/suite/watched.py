@@ -75,6 +75,7 @@ def _serve(pipe: multiprocessing.connection.Connection, devices: int, keeps: boo
   os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")        # others may measure on the same device
   jax.config.update("jax_compilation_cache_dir", cache)                  # not that of the environment
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+  jax.config.update("jax_persistent_cache_enable_xla_caches", "none")    # of fusions, which come again elsewhere
   if devices > 1 and "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
     jax.config.update("jax_num_cpu_devices", devices)
   while True:
