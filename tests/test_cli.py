@@ -1,6 +1,5 @@
 """What all commands share: configs and overrides, mistakes in a line, signals, exit statuses, homes."""
 
-import functools
 import io
 import os
 import pathlib
@@ -393,19 +392,19 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("sizes,linked,most,kept", [
+@pytest.mark.parametrize("sizes,linked,files,kept", [
     ([100, 60], True, 99, False), ([100, 110, 40], True, 99, True), ([60, 60], False, 99, True),
-    ([104], False, 99, False), (None, False, 99, False), ([110, 40], False, 1, True), ([40, 110], False, 1, True)])
-def test_tables_keep_memory_where_data_are_likely_to_stream(sizes, linked, most, kept, monkeypatch, tmp_path):
+    ([104], False, 99, False), (None, False, 99, False), ([110, 40], False, 3, True), ([40, 110], False, 3, True)])
+def test_tables_keep_memory_where_data_are_likely_to_stream(sizes, linked, files, kept, monkeypatch, tmp_path):
   """All below --data, which may be one data set, is held against the memory, and each folder or link there by itself.
 
-  Of so many files each.
+  In the last cases one file of each is looked at, whichever comes first.
   """
   begun = []
   monkeypatch.setattr(cli, "listen", lambda: begun.append(True))
   monkeypatch.setattr(cli, "keep_memory", lambda: begun.append(False))
   monkeypatch.setattr(host, "host_bytes", lambda: 210)
-  monkeypatch.setattr(host, "hold_more", functools.partial(host.hold_more, most=most))
+  monkeypatch.setattr(reproduce, "FILES", files)
   (tmp_path / "links").mkdir()
   for number, size in enumerate(sizes or ()):
     (tmp_path / "sets" / f"{number}").mkdir(parents=True)

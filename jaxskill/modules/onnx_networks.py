@@ -180,14 +180,16 @@ def _errors() -> Iterator[None]:
     yield
   except RuntimeError as error:
     says = str(error).strip().splitlines()
-    raise ValueError("openvino cannot run this network here; extract with config.engine=jax into a new --out, or "
-                     f"uninstall openvino. It says: {says[-1] if says else 'nothing'}") from error
+    raise ValueError("openvino cannot run this network here; extract with config.engine=jax, or without "
+                     f"openvino installed, into a new --out. It says: {says[-1] if says else 'nothing'}") from error
 
 
 def multiplies_bfloat16(engine: str) -> bool:
   """Returns whether an engine that is installed multiplies bfloat16 by instructions of this processor."""
-  with _errors():
+  try:
     return engine == OPENVINO and "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+  except RuntimeError:            # it does not work at all, which is said where it is to run a network
+    return False
 
 
 _CORE: list[Any] = []            # of OpenVINO, the one of this process, see `_core`

@@ -20,14 +20,16 @@ from collections.abc import Callable, Sequence
 from jaxskill import cli
 
 BUDGET = 0.5       # config.data.device_budget of every config
+FILES = 5000       # that are looked at before anything is said
 
 
 def begin(data: str | None) -> None:
   """Does for a folder, which is a data set or holds some, what `main.begin` does for the data set of a config."""
   from jaxskill import host
   if data:
-    folders = [data, *map(str, pathlib.Path(data).glob("*/"))]      # each by itself: links, and behind many small files
-    if any(host.hold_more([folder], BUDGET * host.host_bytes()) for folder in folders):
+    # Folders below it by themselves, too: links are not followed, and one may come after thousands of small files.
+    folders, most = [data, *map(str, pathlib.Path(data).glob("*/"))], BUDGET * host.host_bytes()
+    if any(host.hold_more([folder], most, max(1, FILES // len(folders))) for folder in folders):
       cli.keep_memory()
   cli.listen()
 

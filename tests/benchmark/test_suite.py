@@ -18,7 +18,7 @@ from jaxskill.methods import names
 from jaxskill.modules import onnx_networks
 from tests.benchmark import entries
 from tests.conftest import QUICK_FLAGS
-from tests.processes import has_glibc
+from tests.processes import has_glibc, running
 
 MACHINE = dict(platform="cpu", device="a cpu", device_count=1, cpus=4, no_kernels="no kernel for a cpu", layouts={},
                products=dict(float32=1e11, bfloat16=4e10), bandwidth=1e10, devices=["cpu: cpu"], git_revision="abc")
@@ -121,17 +121,22 @@ def test_processes_share_what_comes_again(tmp_path, monkeypatch):
   assert {(line["cache"], line["fusions"]) for line in suite.results["lines"]} == {(str(tmp_path / "cache"), "none")}
 
 
-def test_a_signal_leaves_no_process_and_no_folder(tmp_path):
-  """What is compiled is kept in a folder of the suite's own, which goes with it."""
+@pytest.mark.parametrize("heard", ["limits", "core"])
+def test_a_signal_leaves_no_folder_and_says_nothing_else(heard, tmp_path):
+  """What is compiled is kept in a folder of the suite's own, which goes with it, whatever its process is doing."""
   folders = tmp_path / "temporary"
   folders.mkdir()
-  run = subprocess.Popen([sys.executable, "-m", "jaxskill.benchmark", "--suite", "--shape", "tiny", "--out",
-                          str(tmp_path / "out")], stderr=subprocess.PIPE, text=True,
-                         env=os.environ | dict(TMPDIR=str(folders), XLA_FLAGS=QUICK_FLAGS))
-  assert "limits" in run.stderr.readline() and [*folders.glob("jaxskill_suite_*")]
-  run.terminate()
-  run.stderr.read()
-  assert run.wait(60) == 143 and not [*folders.glob("jaxskill_suite_*")]
+  command_line = [sys.executable, "-m", "jaxskill.benchmark", "--suite", "--shape", "tiny", "--only", "steps: core",
+                  "--out", str(tmp_path / "out")]
+  with running(command_line, stderr=subprocess.PIPE, text=True,
+               env=os.environ | dict(TMPDIR=str(folders), XLA_FLAGS=QUICK_FLAGS)) as process:
+    while heard not in (line := process.stderr.readline()):
+      assert line
+    time.sleep(1)                                           # its process has begun
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+  assert process.returncode == 143 and said.endswith("\njaxskill: stopped by SIGTERM\n"), said
+  assert said.count("jaxskill:") == 1 and "its process ended" not in said and not [*folders.iterdir()], said
 
 
 def test_a_step_that_is_slow_takes_few_rounds(monkeypatch):

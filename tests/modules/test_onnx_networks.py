@@ -84,13 +84,20 @@ def test_a_processor_without_bfloat16_is_refused(small, monkeypatch):
 def test_what_openvino_cannot_run_is_said(small):
   if missing := onnx_networks.missing("openvino"):
     pytest.skip(missing)
-  refused = "openvino cannot run this network here; extract with config.engine=jax into a new --out.* It says: ."
+  refused = "openvino cannot run this network here; extract with config.engine=jax.*into a new --out. It says: ."
   with pytest.raises(ValueError, match=refused):
     onnx_networks._openvino(b"no network", "float32")
   with pytest.raises(ValueError, match=refused):                    # found later: frames of five channels
     onnx_networks.load(*small[:2], "openvino")(np.zeros((1, 32, 32, 5), np.float32))
   with pytest.raises(ValueError, match=refused + "othing$"), onnx_networks._errors():
     raise RuntimeError
+
+
+def test_an_openvino_that_does_not_work_multiplies_nothing(monkeypatch):
+  def broken():
+    raise RuntimeError("no plugin")
+  monkeypatch.setattr(onnx_networks, "_core", broken)
+  assert not onnx_networks.multiplies_bfloat16("openvino")
 
 
 def test_openvino_takes_the_cores_that_a_container_may_use(monkeypatch):

@@ -20,6 +20,7 @@ import pathlib
 import re
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -49,6 +50,7 @@ class Suite:
     self.results = results
     self._out, self._deadline, self._say, self._cache, self._begun = out, deadline, say, cache, time.monotonic()
     self._shared: Process | None = None
+    self._ending = threading.RLock()
     self._slower: list[float] = []           # seconds that entries took beside their rounds, over their estimates
 
   @property
@@ -69,11 +71,18 @@ class Suite:
       self.end()
       raise
 
-  def end(self) -> None:
-    """Ends the process that entries share, which gives its device and its memory back."""
+  def end(self, for_good: bool = False) -> None:
+    """Ends the process that entries share, which gives its device and its memory back.
+
+    Args:
+      for_good: as after a signal: another thread that comes here, because of the end of its process, goes no further.
+    """
+    self._ending.acquire()  # pylint: disable=consider-using-with
     if self._shared:
       self._shared.end()
     self._shared = None
+    if not for_good:
+      self._ending.release()
 
   def limits(self, tiny: bool) -> dict[str, Any]:
     """Returns what `measures.machine` finds; how long that takes says how slow this machine is.
@@ -174,10 +183,10 @@ def run(out: pathlib.Path, minutes: float = 10.0, against: str = "", only: str =
   cache = tempfile.TemporaryDirectory(prefix="jaxskill_suite_", ignore_cleanup_errors=True)
   suite = Suite(out, {}, begun + 60 * minutes, say, cache.name)
 
-  def close() -> None:
-    suite.end()
-    cache.cleanup()
-  with cli.at_end(close):                    # what a process of its own has started hears no Ctrl-C
+  def stop() -> None:
+    with cache:                              # which goes after it
+      suite.end(for_good=True)
+  with cli.at_end(stop), cache:              # what a process of its own has started hears no Ctrl-C
     try:
       say("the machine's own limits ...")
       machine = suite.limits(shape == "tiny")
@@ -193,7 +202,7 @@ def run(out: pathlib.Path, minutes: float = 10.0, against: str = "", only: str =
     except Stopped as error:
       raise ValueError(f"this machine cannot be measured: {error}.") from error
     finally:
-      close()
+      suite.end()
   sizes = [entry.name for entry in planned if entry.group == "soft-DTW" and not entry.refusal]
   ratio = verdict(suite.results["lines"], sizes)
   if ratio is not None and shape != "tiny":

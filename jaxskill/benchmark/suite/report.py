@@ -56,9 +56,10 @@ def markdown(results: Mapping[str, Any]) -> str:
     page += ["## against an earlier one", "", *_against(results["against"]), ""]
   if results.get("verdict"):
     page += [results["verdict"], ""]
-  return "\n".join([*page, "Time: median of up to five rounds, of two where one takes seconds, of one start; of one "
-                    "step, call, item or start, compilation apart; lines one after another, each with the peaks measured "
-                    "beside it. \"beside\": how many times as fast as the line that is named, for each model.", "", roof.RULE.replace("\n", " "), ""])
+  return "\n".join([*page, "Time of one step, call, item or start, compilation apart: median of five rounds, or of as "
+                    "many as fit into five seconds, at least two; start-up and the decoder have one. Lines one after "
+                    "another, each with the peaks measured beside it. \"beside\": how many times as fast as the line "
+                    "that is named, for each model.", "", roof.RULE.replace("\n", " "), ""])
 
 
 def _table(lines: list[Mapping[str, Any]], by_name: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

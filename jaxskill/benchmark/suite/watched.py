@@ -73,6 +73,8 @@ def _serve(pipe: multiprocessing.connection.Connection, devices: int, keeps: boo
   if keeps:
     cli.keep_memory()
   os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")        # others may measure on the same device
+  if cache:
+    os.environ["TMPDIR"] = cache                                         # what it leaves behind goes with the cache
   jax.config.update("jax_compilation_cache_dir", cache)                  # not that of the environment
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
   jax.config.update("jax_persistent_cache_enable_xla_caches", "none")    # of fusions, which come again elsewhere
