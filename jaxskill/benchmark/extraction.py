@@ -185,14 +185,20 @@ def decode_rate(seconds: int, size: tuple[int, ...] = (640, 480), rate: int = 30
                 frames_per_s=count / float(np.median(taken)))
 
 
+def refusal(engine: str, products: str) -> str:
+  """Returns why an engine that is installed has no products of a type here, "" if it has."""
+  can = products != "bfloat16" or onnx_networks.multiplies_bfloat16(engine)
+  return "" if can else "this processor does not multiply bfloat16"
+
+
 def _with_engines(names: list[str], missing: dict[str, str], say: Callable[[str], None]) -> list[str]:
   """Returns the contenders whose engine is here and computes as they say; `missing` gets those that are not here."""
   for engine, extra in onnx_networks.EXTRAS.items():
     theirs = {name for name in names if name.startswith(engine)}
     if theirs and onnx_networks.missing(engine):
       names, missing[engine] = [name for name in names if name not in theirs], f"pip install 'jaxskill[{extra}]'"
-  if ONNX[1] in names and not onnx_networks.multiplies_bfloat16("openvino"):
-    say(f"left out: {ONNX[1]}: this processor does not multiply bfloat16")
+  if ONNX[1] in names and (why := refusal(onnx_networks.OPENVINO, "bfloat16")):
+    say(f"left out: {ONNX[1]}: {why}")
     names = [name for name in names if name != ONNX[1]]
   return names
 

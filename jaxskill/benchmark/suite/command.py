@@ -64,12 +64,18 @@ class Suite:
     Raises:
       Stopped: if there is no answer; the next call has a new process.
     """
-    self._shared = self._shared or Process(cache=self._cache)
+    process = self._shared or self._begin()
     try:
-      return self._shared.ask(limit, function, *arguments)
+      return process.ask(limit, function, *arguments)
     except Stopped:
       self.end()
       raise
+
+  def _begin(self, devices: int = 1, keeps: bool = False) -> Process:
+    """Begins the process that entries share, and returns it; a signal waits until it is there, and ends it."""
+    with self._ending:
+      self._shared = Process(devices, keeps, self._cache)
+      return self._shared
 
   def end(self, for_good: bool = False) -> None:
     """Ends the process that entries share, which gives its device and its memory back.
@@ -78,11 +84,13 @@ class Suite:
       for_good: as after a signal: another thread that comes here, because of the end of its process, goes no further.
     """
     self._ending.acquire()  # pylint: disable=consider-using-with
-    if self._shared:
-      self._shared.end()
-    self._shared = None
-    if not for_good:
-      self._ending.release()
+    try:
+      if self._shared:
+        self._shared.end()
+      self._shared = None
+    finally:
+      if not for_good:
+        self._ending.release()
 
   def limits(self, tiny: bool) -> dict[str, Any]:
     """Returns what `measures.machine` finds; how long that takes says how slow this machine is.
@@ -131,7 +139,7 @@ class Suite:
     self._say(f"{entry.name} ...")
     if entry.fresh:
       self.end()                             # or both would hold memory of one device
-      self._shared = Process(entry.devices, entry.keeps, self._cache)
+      self._begin(entry.devices, entry.keeps)
     try:
       found = self.ask(limit, entry.function, known, *entry.arguments)
     except Stopped as error:

@@ -48,14 +48,6 @@ class Entry(NamedTuple):
   refusal: str = ""
 
 
-def _refusal(engine: str, dtype: str) -> str:
-  """Returns why an engine of extraction does not compute in a type here, "" if it does."""
-  if why := onnx_networks.missing(engine):
-    return why
-  can = dtype == "float32" or onnx_networks.multiplies_bfloat16(engine)
-  return "" if can else "this processor does not multiply bfloat16"
-
-
 class Planner:
   """Makes the entries for a machine."""
 
@@ -107,7 +99,7 @@ class Planner:
     engines = ["", *[onnx_networks.OPENVINO] * (self._machine["platform"] == "cpu")]
     cases = _TINY_CASES if self._tiny else _CASES
     for dtype, case, engine in itertools.product((self.fast, self.slow), cases, engines):
-      refusal = _refusal(engine, dtype) if engine else ""
+      refusal = engine and (onnx_networks.missing(engine) or extraction.refusal(engine, dtype))
       yield Entry(f"{case} {dtype}{engine and f' by {engine}'}", GROUPS[3], measures.features,
                   (self._machine["layouts"], self._tiny, case, dtype, engine), seconds=3.0 if engine else 10.0,
                   rounds_s=10.0, beside=f"{case} {dtype}" if engine else "", refusal=refusal)
